@@ -1,0 +1,142 @@
+"""The log: immutable columns of events, ids already coded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from oakum.data.ragged import Ids, Ragged
+from oakum.errors import DataError
+
+
+def _frozen(array: Any, dtype: Any) -> Any:
+    out = np.ascontiguousarray(array, dtype=dtype)
+    if out is array and out.flags.writeable:
+        out = out.view()
+    out.flags.writeable = False
+    return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interactions:
+    """Events as columns of equal length. Nothing here can be written to; every change makes a new value.
+
+    users, items: int32 codes. values: float32 (rating, count, 0/1 label) or None. times: int64 microseconds since
+    1970 (a bare counter in the source is read as seconds) or None. rows: int64 row ids, unique, kept for life: a row
+    that is added later gets an id above all old ones, and a row that is removed leaves a hole.
+    fields: further context columns by name (behaviour, slate, position, propensity, ...).
+    """
+
+    users: Ids
+    items: Ids
+    values: NDArray[np.float32] | None = None
+    times: NDArray[np.int64] | None = None
+    rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    fields: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.users)
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        put("users", _frozen(self.users, np.int32))
+        put("items", _frozen(self.items, np.int32))
+        if self.values is not None:
+            put("values", _frozen(self.values, np.float32))
+        if self.times is not None:
+            put("times", _frozen(self.times, np.int64))
+        rows = np.arange(n, dtype=np.int64) if len(self.rows) == 0 and n else self.rows
+        put("rows", _frozen(rows, np.int64))
+        put("fields", MappingProxyType({k: _frozen(v, np.asarray(v).dtype) for k, v in self.fields.items()}))
+        for name, column in self.columns().items():
+            if len(column) != n:
+                raise DataError(f"Column '{name}' has {len(column)} rows where 'user' has {n}; all must be equal.")
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """All present columns by name: user, item, value, time, row and the context fields."""
+        out: dict[str, NDArray[Any]] = {"user": self.users, "item": self.items}
+        if self.values is not None:
+            out["value"] = self.values
+        if self.times is not None:
+            out["time"] = self.times
+        return {**out, "row": self.rows, **self.fields}
+
+    def take(self, index: NDArray[Any] | slice) -> Interactions:
+        """The events at `index` (positions or a mask), row ids kept."""
+        pick = lambda a: None if a is None else a[index]  # noqa: E731
+        return Interactions(
+            self.users[index],
+            self.items[index],
+            pick(self.values),
+            pick(self.times),
+            self.rows[index],
+            {k: v[index] for k, v in self.fields.items()},
+        )
+
+    def append(self, other: Interactions) -> Interactions:
+        """These events, then the others under new row ids; columns that one side lacks are filled with 0 / the last time."""
+        start = int(self.rows.max()) + 1 if len(self) else 0
+
+        def both(a: Any, b: Any, fill: float) -> Any:
+            if a is None and b is None:
+                return None
+            a = np.full(len(self), fill) if a is None else a
+            b = np.full(len(other), fill) if b is None else b
+            return np.concatenate([a, b])
+
+        last = 0 if self.times is None or not len(self) else int(self.times.max())
+        names = sorted({*self.fields, *other.fields})
+        return Interactions(
+            np.concatenate([self.users, other.users]),
+            np.concatenate([self.items, other.items]),
+            both(self.values, other.values, 1.0),
+            None if self.times is None else both(self.times, other.times, last),
+            np.concatenate([self.rows, np.arange(start, start + len(other))]),
+            {k: both(self.fields.get(k), other.fields.get(k), 0) for k in names},
+        )
+
+    def order(self) -> NDArray[np.int64]:
+        """Positions sorted by user, then time, then row id: the one order that histories follow."""
+        keys: Sequence[NDArray[Any]] = (self.rows, self.users)
+        if self.times is not None:
+            keys = (self.rows, self.times, self.users)
+        return np.lexsort(keys)
+
+    def histories(self, num_users: int) -> Ragged:
+        """One row a user, oldest first (log order where there are no times)."""
+        order = self.order()
+        offsets = np.zeros(num_users + 1, np.int64)
+        np.cumsum(np.bincount(self.users, minlength=num_users), out=offsets[1:])
+        pick = lambda a: None if a is None else a[order]  # noqa: E731
+        return Ragged(offsets, self.items[order], pick(self.times), pick(self.values), self.rows[order])
+
+    def matrix(self, num_users: int, num_items: int, *, weights: str = "binary") -> sparse.csr_matrix:
+        """CSR [users, items] float32; `weights`: binary (duplicates merged), count (events) or value (summed)."""
+        data = np.ones(len(self), np.float32)
+        if weights == "value" and self.values is not None:
+            data = self.values
+        out = sparse.csr_matrix((data, (self.users, self.items)), shape=(num_users, num_items), dtype=np.float32)
+        if weights == "binary":
+            out.data[:] = 1.0
+        out.sort_indices()
+        return out
+
+    def with_times(self, times: NDArray[np.int64] | None) -> Interactions:
+        """The same events under other times."""
+        return replace(self, times=times)
+
+    def digest(self) -> str:
+        """SHA-256 over all columns, as 64 hexadecimal digits; changes with any value or any order."""
+        sha = hashlib.sha256()
+        for name, column in self.columns().items():
+            sha.update(f"{name}:{column.dtype.str}:{len(column)};".encode())
+            sha.update(np.ascontiguousarray(column).data if column.dtype != object else repr(column.tolist()).encode())
+        return sha.hexdigest()

@@ -1,0 +1,75 @@
+"""Requests and answers: what is asked of a recommender, what may be shown, what came back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oakum.data.ragged import Ids, Ragged
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Queries:
+    """A batch of requests.
+
+    users: int32 [q]; a code means "the user the model was trained on", -1 means a newcomer who is known by the
+    history alone. histories: one row a request, oldest first; always present when a `Fitted` asks.
+    at: int64 [q] microseconds, the moment of the request. text, fields: for systems that read them.
+    """
+
+    users: Ids
+    histories: Ragged
+    at: NDArray[np.int64] | None = None
+    text: Sequence[str] | None = None
+    fields: Mapping[str, NDArray[Any]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def take(self, index: NDArray[np.integer]) -> Queries:
+        """The requests at these positions."""
+        return Queries(
+            self.users[index],
+            self.histories.take(index),
+            None if self.at is None else self.at[index],
+            None if self.text is None else [self.text[int(i)] for i in index],
+            None if self.fields is None else {k: v[index] for k, v in self.fields.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filter:
+    """What may be shown: `allow` (only these items), `deny` (never these), both int32 codes for all requests;
+    `exclude`: one row of items a request (what the user has already had)."""
+
+    allow: Ids | None = None
+    deny: Ids | None = None
+    exclude: Ragged | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """Ordered answers: items int32 [q, k] with -1 where the list ends early; scores float32 [q, k], NaN there.
+
+    fallback: bool [q], true where the model could not say anything and popularity answered.
+    """
+
+    items: Ids
+    scores: NDArray[np.float32]
+    fallback: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def k(self) -> int:
+        """Length of the lists."""
+        return self.items.shape[1]
+
+    def top(self, k: int) -> Ranking:
+        """The first `k` places."""
+        return Ranking(self.items[:, :k], self.scores[:, :k], self.fallback)

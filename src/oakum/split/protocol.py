@@ -1,0 +1,131 @@
+"""Parts of a log, and the protocol under which they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oakum.data import Dataset, Ids, Interactions, Queries, Ragged
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How the numbers are made: printed beside every one of them.
+
+    rule: time | leave-last | holdout | users | files | cold-items. candidates: "all" (full ranking) or
+    "sampled:N". remove_seen: items of the user's training events are not recommended again. cut: microseconds
+    of the global cut, where there is one. left_out: sentences on who is not measured and why.
+    """
+
+    rule: str
+    candidates: str = "all"
+    remove_seen: bool = True
+    cut: int | None = None
+    seed: int | None = None
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Train, validation and test parts over one vocabulary.
+
+    train is a whole `Dataset`; valid and test are events only. A model that is measured on test may read train
+    and valid events as history (`history_for("test")`), never test.
+    """
+
+    train: Dataset
+    valid: Interactions | None
+    test: Interactions
+    protocol: Protocol
+
+    @property
+    def train_and_valid(self) -> Dataset:
+        """All events before the test part."""
+        if self.valid is None or not len(self.valid):
+            return self.train
+        return self.train.with_interactions(_joined(self.train.interactions, self.valid))
+
+    def truth(self, part: str = "test") -> Truth:
+        """The relevant items of each user of a part: its queries and what should be found.
+
+        Users are those with at least one event in the part, in code order. Items already in the history are not
+        relevant while the protocol removes seen items (they cannot be recommended).
+        """
+        events = self.test if part == "test" else self.valid
+        if events is None:
+            raise ValueError("This split has no validation part.")
+        history = self.train_and_valid if part == "test" else self.train
+        return truth_of(events, history, remove_seen=self.protocol.remove_seen)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """What should be found. users: int32 [q]; relevant: distinct items a query; histories: what came before;
+    grades: float32 aligned with `relevant.items`, or None for all 1; at: moment of the first relevant event."""
+
+    users: Ids
+    relevant: Ragged
+    histories: Ragged
+    grades: NDArray[np.float32] | None = None
+    at: NDArray[np.int64] | None = None
+    dropped: int = field(default=0)  # users whose every relevant item was already in their history
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def queries(self) -> Queries:
+        """The requests of these users: known users by code, users without any training event as newcomers (-1)."""
+        return Queries(np.where(self.histories.lengths > 0, self.users, -1).astype(np.int32), self.histories, self.at)
+
+    def take(self, index: NDArray[np.integer]) -> Truth:
+        """These queries only."""
+        grades = None
+        if self.grades is not None:
+            grades = Ragged(self.relevant.offsets, self.relevant.items, values=self.grades).take(index).values
+        at = None if self.at is None else self.at[index]
+        return Truth(self.users[index], self.relevant.take(index), self.histories.take(index), grades, at)
+
+
+def truth_of(events: Interactions, history: Dataset, *, remove_seen: bool = True) -> Truth:
+    """Group the events of a part by user, merge duplicates, and put the history beside them."""
+    seen = history.matrix
+    keep = np.ones(len(events), bool)
+    if remove_seen and len(events):
+        keep = ~np.asarray(_contains(seen, events.users, events.items))
+    wanted = np.unique(events.users[keep])
+    matrix = events.take(keep).matrix(history.num_users, history.num_items)[wanted]
+    relevant = Ragged(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32))
+    at = None
+    if events.times is not None:
+        first = np.full(history.num_users, np.iinfo(np.int64).max)
+        np.minimum.at(first, events.users, events.times)
+        at = first[wanted]
+    dropped = len(np.unique(events.users)) - len(wanted)
+    return Truth(wanted.astype(np.int32), relevant, history.histories.take(wanted), None, at, dropped)
+
+
+def _contains(matrix, users, items):  # type: ignore[no-untyped-def]
+    """Whether each (user, item) pair is stored in a CSR matrix with sorted columns; bool [n]."""
+    keys = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * matrix.shape[1]
+    keys += matrix.indices
+    asked = users.astype(np.int64) * matrix.shape[1] + items
+    at = np.searchsorted(keys, asked)
+    return (at < len(keys)) & (keys[np.minimum(at, len(keys) - 1)] == asked) if len(keys) else np.zeros(len(users), bool)
+
+
+def _joined(a: Interactions, b: Interactions) -> Interactions:
+    """Two parts of one log put together again; row ids are kept, since both came from the same log."""
+    names = sorted({*a.fields} & {*b.fields})
+    both = lambda x, y: None if x is None or y is None else np.concatenate([x, y])  # noqa: E731
+    out = Interactions(
+        np.concatenate([a.users, b.users]),
+        np.concatenate([a.items, b.items]),
+        both(a.values, b.values),
+        both(a.times, b.times),
+        np.concatenate([a.rows, b.rows]),
+        {k: np.concatenate([a.fields[k], b.fields[k]]) for k in names},
+    )
+    return out.take(np.argsort(out.rows, kind="stable"))
