@@ -50,5 +50,6 @@ class Vocabulary:
 
     def extend(self, ids: Iterable[Any]) -> Vocabulary:
         """The same codes, and new ones after them for the ids not yet known."""
-        fresh = list(dict.fromkeys(i for i, c in zip(kept := list(ids), self.encode(kept), strict=True) if c < 0))
+        asked = list(ids)
+        fresh = list(dict.fromkeys(i for i, c in zip(asked, self.encode(asked), strict=True) if c < 0))
         return self if not fresh else Vocabulary(pl.concat([self.ids, pl.Series("id", fresh, dtype=self.ids.dtype)]))
