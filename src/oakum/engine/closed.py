@@ -1,0 +1,71 @@
+"""Models that are computed rather than trained: counts, closed forms, alternating solves. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oakum.data import Dataset, Ids, Queries, Schema
+
+
+class ClosedForm:
+    """A model without gradients.
+
+    `fit` reads a data set once; `state` names every array that scoring needs, so that saving it and restoring it
+    gives bit-equal scores.
+    """
+
+    def __init__(self, spec: Any, schema: Schema) -> None:
+        self.spec = spec
+        self.schema = schema
+
+    def fit(self, data: Dataset, *, seed: int = 0, progress: Callable[[float], None] | None = None) -> None:
+        """Compute the state from the training events; `progress` is told the share done, in [0, 1]."""
+        raise TypeError(f"{type(self).__name__} does not say how it is fitted.")
+
+    def score(self, queries: Queries, items: Ids | None = None) -> NDArray[np.float32]:
+        """Scores, float32 [q, items] (all), [q, i] (`items` [i]) or [q, c] (`items` [q, c], -1 pads).
+
+        NaN where the model cannot say.
+        """
+        raise TypeError(f"{type(self).__name__} does not say how it scores.")
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Named arrays: all that `score` needs."""
+        raise TypeError(f"{type(self).__name__} does not say what it keeps.")
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Put a saved state back."""
+        raise TypeError(f"{type(self).__name__} does not say how it is restored.")
+
+
+@runtime_checkable
+class Vectors(Protocol):
+    """Capability: the score is a dot product, so top-k can be found by exact or approximate search."""
+
+    def query_vectors(self, queries: Queries) -> NDArray[np.float32]:
+        """Float32 [q, d]; a row of NaN where the model cannot say."""
+        ...
+
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Float32 [items, d]; a row of NaN for an item never seen in training."""
+        ...
+
+
+def pick(scores: NDArray[np.float32], items: Ids | None) -> NDArray[np.float32]:
+    """Choose columns of full scores [q, items]: all (None), the same for every row [i], or own ones [q, c].
+
+    -1 in `items` gives NaN.
+    """
+    if items is None:
+        return scores
+    if items.ndim == 1:
+        out = scores[:, np.maximum(items, 0)]
+        out[:, items < 0] = np.nan
+        return out
+    out = np.take_along_axis(scores, np.maximum(items, 0).astype(np.int64), axis=1)
+    out[items < 0] = np.nan
+    return out

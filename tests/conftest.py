@@ -1,0 +1,23 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _data_dir() -> Path | None:
+    named = os.environ.get("OAKUM_DATA")
+    places = [Path(named)] if named else [Path(__file__).resolve().parents[2] / "shared" / "data"]
+    return next((p for p in places if (p / "README.md").exists()), None)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data sets, or a skip that says how to name one."""
+    found = _data_dir()
+    if found is None:
+        pytest.skip("no real data here: set OAKUM_DATA to a folder of data sets to run this test")
+    return found
