@@ -39,12 +39,14 @@ class Bipartite:
         values = edge * inverse(of_user)[users] * inverse(of_item)[indices]
         self.item_scale = inverse(of_item)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-            self.forward = torch.sparse_csr_tensor(indptr, indices, values, (num_users, num_items))
+            warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)")
+            shape = (num_users, num_items)
+            self.forward = torch.sparse_csr_tensor(indptr, indices, values, shape, check_invariants=False)
             order = torch.argsort(indices, stable=True)
             columns = torch.zeros(num_items + 1, dtype=indptr.dtype, device=indptr.device)
             columns[1:] = torch.bincount(indices, minlength=num_items).cumsum(0)
-            self.backward = torch.sparse_csr_tensor(columns, users[order], values[order], (num_items, num_users))
+            shape = (num_items, num_users)
+            self.backward = torch.sparse_csr_tensor(columns, users[order], values[order], shape, check_invariants=False)
 
     def to_users(self, items: Tensor) -> Tensor:
         """[items, d] -> [users, d]."""
