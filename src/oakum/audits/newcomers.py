@@ -42,7 +42,7 @@ class NewcomersAudit(Audit):
                 continue
             found = results[f"{system.slug} seed {subject.seeds[0]}"]
             known = Ranking(found.lists[test_places], found.scores[test_places])
-            fresh = Ranking(found.newcomer_lists, np.zeros(found.newcomer_lists.shape, np.float32))
+            fresh = Ranking(found.newcomer_lists, np.full(found.newcomer_lists.shape, np.nan, np.float32))
             a = measure(known, truth, ["ndcg@10"])["ndcg@10"]
             b = measure(fresh, truth, ["ndcg@10"])["ndcg@10"]
             kept = float(np.nanmean(b) / max(np.nanmean(a), 1e-9))
