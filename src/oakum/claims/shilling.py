@@ -48,7 +48,9 @@ def _detect(context: Context, technique: str, length: int) -> tuple[float, float
     data = read(context.folder("movielens-100k"))
     goal = cold_targets(data, 1, seed=context.seed)
     budget = Budget(users=47, clicks=47 * (length + 1))
-    change = propose(load_class(technique)(), data, goal, budget, seed=context.seed).change
+    cls = load_class(technique)
+    chosen = cls(popular_share=0.1) if technique == "bandwagon-profiles" else cls()
+    change = propose(chosen, data, goal, budget, seed=context.seed).change
     poisoned = change.apply(data)
     scores = PCASelectUsers().scores(poisoned)
     fake = np.arange(poisoned.num_users) >= data.num_users
