@@ -27,7 +27,7 @@ def closed_form(context: Context) -> Outcome:
     p, q = reps["query"], reps["positive"] - reps["negative"][:, 0]
     cos = torch.nn.functional.cosine_similarity(p, q, dim=-1)
     wanted = x - eps * q.norm(dim=-1) - 2 * eps * p.norm(dim=-1) + 2 * eps**2 * cos
-    gap = float((found - wanted).abs().max())
+    gap = float((found - wanted).detach().abs().max())
     return Outcome(f"largest deviation {gap:.1e}", gap < 1e-5)
 
 
