@@ -1,9 +1,10 @@
+# mypy: disable-error-code="untyped-decorator"
 """The hot loop of the accuracy metrics: expected counts at every cut-off, equal scores shared out exactly.
 
-A list is read as groups of equal score. Inside a group the order is undecided, so every sum below is its expectation
-over all orders of the group. With a group of size g holding r relevant items, its j-th place is relevant with
-probability r/g; given that, (j-1)(r-1)/(g-1) relevant ones stand before it inside the group; and, if none was relevant
-before, the j-th is the first with probability r/(g-j+1).
+A list is read as groups of equal score. Inside a group the order is undecided, so every sum below is its
+expectation over all orders of the group. With a group of size g holding r relevant items, its j-th place is
+relevant with probability r/g; given that, (j-1)(r-1)/(g-1) relevant ones stand before it inside the group;
+and, if none was relevant before, the j-th is the first with probability r/(g-j+1).
 """
 
 from __future__ import annotations
@@ -90,8 +91,9 @@ def _find(row: Any, item: int) -> int:
 def list_sums(
     items: Any, scores: Any, ties: bool, offsets: Any, relevant: Any, gains: Any, cuts: Any, discounts: Any
 ) -> Any:
-    """Sums [q, cuts, 5] of ranked lists. items int32 [q, k] (-1 ends a list), scores float32 [q, k]; relevant sorted
-    within `offsets`; cuts rising, discounts as long as the last cut. An item listed twice counts once."""
+    """Sums [q, cuts, 5] of ranked lists. items int32 [q, k] (-1 ends a list), scores float32 [q, k]; relevant
+    sorted within `offsets`; cuts rising, discounts as long as the last cut. An item listed twice counts
+    once."""
     n = len(items)
     length = items.shape[1]
     out = np.zeros((n, len(cuts), COLUMNS))
@@ -134,7 +136,8 @@ def list_sums(
 
 @njit(cache=True, nogil=True)
 def row_sums(scores: Any, offsets: Any, relevant: Any, gains: Any, cuts: Any, discounts: Any) -> Any:
-    """Sums [q, cuts, 5] of full score rows, NaN = never listed; a tie that straddles the last cut is whole."""
+    """Sums [q, cuts, 5] of full score rows, NaN = never listed; a tie that straddles the last cut is
+    whole."""
     n = len(scores)
     out = np.zeros((n, len(cuts), COLUMNS))
     state = np.zeros(9)

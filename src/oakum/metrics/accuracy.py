@@ -10,8 +10,9 @@ With relevant set R and the first k places of the list:
     capped_map      the same sum / min(k, |R|)          (what several toolkits print as MAP@k)
     mrr             1 / place of the first hit, 0 if none up to k
 
-Names are ambiguous in the field, so each name has one definition here. A query without relevant items has no value
-(NaN), not 0. Equal scores are undecided order: each metric is its expectation over all orders of the tie.
+Names are ambiguous in the field, so each name has one definition here. A query without relevant items has no
+value (NaN), not 0. Equal scores are undecided order: each metric is its expectation over all orders of the
+tie.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ Floats = NDArray[np.float64]
 class Places:
     """What was found up to each cut-off, from which every accuracy metric follows.
 
-    cuts: rising cut-offs; sums: float64 [q, cuts, 5]; relevant: |R| [q]; ideal: best discounted gain [q, cuts].
+    cuts: rising cut-offs; sums: float64 [q, cuts, 5]; relevant: |R| [q]; ideal: best discounted gain [q,
+    cuts].
     """
 
     cuts: tuple[int, ...]
@@ -50,7 +52,7 @@ class Places:
         at = self.cuts.index(k)
         with np.errstate(invalid="ignore", divide="ignore"):
             out = _FORMULAS[base](self.sums[:, at], self.relevant, self.ideal[:, at], k)
-        # An expectation may leave [0, 1] by a rounding error; a bound that is nearly kept is of no use to anyone.
+        # An expectation may leave [0, 1] by a rounding error, and a bound nearly kept is no bound.
         return np.where(self.relevant > 0, np.clip(out, 0.0, 1.0), np.nan)
 
 
@@ -74,19 +76,22 @@ def places(
 ) -> Places:
     """Read the lists once for all cut-offs.
 
-    ties: "expected" shares the places of equal scores inside a list among its items; "order" takes the list as it
-    stands (for recommenders whose order is not that of the scores). A tie that goes on below the end of the list
-    cannot be seen in it: `measure_scores` handles that one. Cost: O(q k log |R|).
+    ties: "expected" shares the places of equal scores inside a list among its items; "order" takes the list
+    as it stands (for recommenders whose order is not that of the scores). A tie that goes on below the end of
+    the list cannot be seen in it: `measure_scores` handles that one. Cost: O(q k log |R|).
     """
     if len(ranking) != len(truth):
         raise ProtocolError(
-            f"There are {len(ranking)} lists for {len(truth)} queries of the truth; rank exactly `truth.queries`."
+            f"There are {len(ranking)} lists for {len(truth)} queries of the truth; rank exactly "
+            "`truth.queries`."
         )
     if ties not in ("expected", "order"):
         raise ParameterError(f"Ties are 'expected' or taken in 'order'. Got {ties!r} instead.")
     kept = _cuts(cuts)
     if kept and kept[-1] > ranking.k:
-        raise ProtocolError(f"A cut-off of {kept[-1]} needs lists as long; these have {ranking.k} places: rank more.")
+        raise ProtocolError(
+            f"A cut-off of {kept[-1]} needs lists as long; these have {ranking.k} places: rank more."
+        )
     offsets, items, gains = _relevant(truth.relevant, truth.grades, exponential)
     lists = np.ascontiguousarray(ranking.items, np.int32)
     scores = np.ascontiguousarray(ranking.scores, np.float32)
@@ -106,13 +111,15 @@ def measure_scores(
 ) -> dict[str, Floats]:
     """All accuracy metrics from whole rows of scores, with ties exact also across the k-th place.
 
-    scores: float [q, items], NaN is never listed; relevant: one row a query; exclude: items that are not candidates
-    (what the user already had). Returns {"recall@10": float64 [q], ...}. A scorer that gives every item the same
-    score gets exactly the value of chance. Cost: O(q items); feed it blocks of users.
+    scores: float [q, items], NaN is never listed; relevant: one row a query; exclude: items that are not
+    candidates (what the user already had). Returns {"recall@10": float64 [q], ...}. A scorer that gives every
+    item the same score gets exactly the value of chance. Cost: O(q items); feed it blocks of users.
     """
     table = np.ascontiguousarray(scores, np.float32)
     if table.ndim != 2 or len(table) != len(relevant):
-        raise ProtocolError(f"Scores of shape {table.shape} do not fit {len(relevant)} queries: one row a query.")
+        raise ProtocolError(
+            f"Scores of shape {table.shape} do not fit {len(relevant)} queries: one row a query."
+        )
     if exclude is not None:
         table = table.copy() if table is scores or table.base is not None else table
         table[exclude.owners(), exclude.items] = np.nan
@@ -144,7 +151,9 @@ def precision(ranking: Ranking, truth: Truth, k: int, *, ties: str = "expected")
     return places(ranking, truth, [k], ties=ties).value("precision", k)
 
 
-def ndcg(ranking: Ranking, truth: Truth, k: int, *, ties: str = "expected", exponential: bool = False) -> Floats:
+def ndcg(
+    ranking: Ranking, truth: Truth, k: int, *, ties: str = "expected", exponential: bool = False
+) -> Floats:
     """Discounted gain over the best possible one (Järvelin and Kekäläinen 2002), grades as gains, [q].
 
     exponential: gain 2^grade - 1 (Burges et al. 2005) instead of the grade; the same for binary relevance.
@@ -205,5 +214,7 @@ def _relevant(
         repeated[1:] = (owners[1:] == owners[:-1]) & (items[1:] == items[:-1])
         keep = (gains > 0) & ~repeated
         items, gains = np.ascontiguousarray(items[keep]), gains[keep]
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(owners[keep], minlength=len(relevant)))]).astype(np.int64)
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(owners[keep], minlength=len(relevant)))]).astype(
+            np.int64
+        )
     return offsets, items, (np.exp2(gains) - 1.0 if exponential else gains)

@@ -1,7 +1,7 @@
 """Beyond accuracy: what is shown overall, how popular, how new, how varied it is.
 
-Values a query: float64 [q], NaN where the list (or the history) is empty. Pooled values describe all lists together
-and are one number. Popularity p_i is the share of training users who had item i.
+Values a query: float64 [q], NaN where the list (or the history) is empty. Pooled values describe all lists
+together and are one number. Popularity p_i is the share of training users who had item i.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 
 
 def exposure(ranking: Ranking, k: int, num_items: int, *, discounted: bool = False) -> Floats:
-    """How often each item is shown in the first k places, float64 [items]; discounted: by 1 / log2(place + 1)."""
+    """How often each item is shown in the first k places, float64 [items]; discounted: by 1 / log2(place +
+    1)."""
     items = ranking.items[:, :k]
     shown = items >= 0
     weights = None
@@ -68,8 +69,8 @@ def average_popularity(ranking: Ranking, k: int, item_counts: Any, num_users: in
 def novelty(ranking: Ranking, k: int, item_counts: Any, num_users: int) -> Floats:
     """Mean self-information in bits of the items shown: -log2((c_i + 1) / (users + 1)), [q].
 
-    One is added to both counts, so that an item nobody had is finite and an item all had is 0 (Zhou et al. 2010
-    without the addition).
+    One is added to both counts, so that an item nobody had is finite and an item all had is 0 (Zhou et al.
+    2010 without the addition).
     """
     return _mean_of(ranking, k, -np.log2((np.asarray(item_counts) + 1.0) / (num_users + 1.0)))
 
@@ -80,7 +81,8 @@ def tail_share(ranking: Ranking, k: int, item_counts: Any) -> Floats:
 
 
 def popularity_lift(ranking: Ranking, k: int, item_counts: Any, histories: Ragged) -> Floats:
-    """Mean popularity of what is shown over that of the user's history: 1 as popular, 2 twice as popular, [q].
+    """Mean popularity of what is shown over that of the user's history: 1 as popular, 2 twice as popular,
+    [q].
 
     (Abdollahpouri et al. 2020 report this minus 1.) NaN without a history.
     """
@@ -101,9 +103,9 @@ def intra_list_diversity(
 ) -> Floats:
     """Mean over pairs of items in a list of 1 - cosine of their vectors (Ziegler et al. 2005), [q].
 
-    Categories count as 0/1 vectors, so the pair's similarity is |A and B| / sqrt(|A| |B|). In [0, 1] for categories
-    and [0, 2] for vectors; an item without vector or category is unlike all others. NaN below two items.
-    From |sum of unit vectors|²: O(q k d), in blocks of queries.
+    Categories count as 0/1 vectors, so the pair's similarity is |A and B| / sqrt(|A| |B|). In [0, 1] for
+    categories and [0, 2] for vectors; an item without vector or category is unlike all others. NaN below two
+    items. From |sum of unit vectors|²: O(q k d), in blocks of queries.
     """
     if item_vectors is not None:
         unit: Any = np.asarray(item_vectors, np.float64)
@@ -125,7 +127,11 @@ def intra_list_diversity(
         offsets = np.concatenate([[0], np.cumsum(n)])
         lists = sparse.csr_matrix((np.ones(offsets[-1]), items[shown], offsets), shape=(len(items), len(own)))
         total = lists @ unit
-        squared = np.asarray(total.multiply(total).sum(axis=1)).ravel() if sparse.issparse(total) else (total**2).sum(1)
+        squared = (
+            np.asarray(total.multiply(total).sum(axis=1)).ravel()
+            if sparse.issparse(total)
+            else (total**2).sum(1)
+        )
         pairs = n * (n - 1)
         with np.errstate(invalid="ignore", divide="ignore"):
             same = (squared - lists @ own) / pairs

@@ -1,4 +1,5 @@
-"""What a metric may need beside the lists and the truth: popularity, item vectors, groups, histories, a rival."""
+"""What a metric may need beside the lists and the truth: popularity, item vectors, groups, histories, a
+rival."""
 
 from __future__ import annotations
 
@@ -19,11 +20,12 @@ from oakum.split.protocol import Truth
 class Context:
     """Everything here may be absent; a metric that needs it says which field and why.
 
-    num_items: size of the catalogue. num_users: users behind `item_counts`. item_counts: distinct training users of
-    each item [items]. item_vectors: float32 [items, d]. item_categories: one row of category codes an item.
-    histories: one row a query (else those of the truth). groups: groupings of the queries by name.
-    other: the lists that stability metrics compare with. targets, owned, genuine: promoted items, what each query's
-    user already has (all parts), and which queries are real users. ties: "expected" or "order" (see accuracy).
+    num_items: size of the catalogue. num_users: users behind `item_counts`. item_counts: distinct training
+    users of each item [items]. item_vectors: float32 [items, d]. item_categories: one row of category codes
+    an item. histories: one row a query (else those of the truth). groups: groupings of the queries by name.
+    other: the lists that stability metrics compare with. targets, owned, genuine: promoted items, what each
+    query's user already has (all parts), and which queries are real users. ties: "expected" or "order" (see
+    accuracy).
     """
 
     num_items: int = 0
@@ -41,8 +43,9 @@ class Context:
 
     @classmethod
     def of(cls, train: Dataset, truth: Truth | None = None, **more: Any) -> Context:
-        """From the training data: sizes, popularity, and, for the queries of a truth, histories with the groups
-        `activity` (quartiles of history length) and `tenure` (quartiles of time since the first event)."""
+        """From the training data: sizes, popularity, and, for the queries of a truth, histories with the
+        groups `activity` (quartiles of history length) and `tenure` (quartiles of time since the first
+        event)."""
         groups: dict[str, Groups] = {}
         if truth is not None:
             groups["activity"] = activity(truth.histories)

@@ -1,4 +1,5 @@
-"""Who carries the harm: a metric by group of users, the worst group, the worst tenth; exposure by group of items."""
+"""Who carries the harm: a metric by group of users, the worst group, the worst tenth; exposure by group of
+items."""
 
 from __future__ import annotations
 
@@ -20,9 +21,10 @@ Better = Literal["higher", "lower"]
 
 @dataclass(frozen=True, slots=True)
 class ByGroup:
-    """A metric by group. groups: label to estimate, groups of at least `min_size` users only; left_out: the small
-    ones with their sizes. worst: the label that fares worst; gap: best minus worst mean (0 = equal);
-    worst_to_mean: mean of the worst group over the mean of all (1 = equal; above 1 for a harm, below 1 for a good)."""
+    """A metric by group. groups: label to estimate, groups of at least `min_size` users only; left_out: the
+    small ones with their sizes. worst: the label that fares worst; gap: best minus worst mean (0 = equal);
+    worst_to_mean: mean of the worst group over the mean of all (1 = equal; above 1 for a harm, below 1 for a
+    good)."""
 
     name: str
     groups: Mapping[str, Estimate]
@@ -46,12 +48,18 @@ class ByGroup:
 
 
 def by_group(
-    values: Any, groups: Groups, *, better: Better = "higher", min_size: int = 50, seed: int = 0, resamples: int = 1000
+    values: Any,
+    groups: Groups,
+    *,
+    better: Better = "higher",
+    min_size: int = 50,
+    seed: int = 0,
+    resamples: int = 1000,
 ) -> ByGroup:
     """A per-query metric (accuracy, exposure, a harm) within each group, and its worst group.
 
-    values: float [q], NaN left out; better: which end is good, "lower" for a harm. The largest of several noisy means
-    is too large on average: the interval of the worst group is its own, not that of the maximum.
+    values: float [q], NaN left out; better: which end is good, "lower" for a harm. The largest of several
+    noisy means is too large on average: the interval of the worst group is its own, not that of the maximum.
     """
     array = np.asarray(values, np.float64)
     if len(array) != len(groups):
@@ -79,9 +87,9 @@ def worst_share(
 ) -> Estimate:
     """Conditional value at risk: the mean over the worst `share` of users (CVaR_10 for 0.1).
 
-    values: float [q], NaN left out. better: "lower" takes the highest values as worst (a harm), "higher" the lowest.
-    The border user counts in part. Interval: bootstrap of q + max(x - q, 0) / share at the estimated border q
-    (Rockafellar and Uryasev 2000), whose mean this is.
+    values: float [q], NaN left out. better: "lower" takes the highest values as worst (a harm), "higher" the
+    lowest. The border user counts in part. Interval: bootstrap of q + max(x - q, 0) / share at the estimated
+    border q (Rockafellar and Uryasev 2000), whose mean this is.
     """
     if not 0 < share <= 1:
         raise DataError(f"The worst share must be in (0, 1]. Got {share!r} instead.")
@@ -97,7 +105,8 @@ def worst_share(
 
 
 def item_exposure(ranking: Ranking, k: int, items: Groups, *, discounted: bool = True) -> dict[str, float]:
-    """Share of all exposure (discounted by place) that each group of items gets; adds up to 1 with the ungrouped."""
+    """Share of all exposure (discounted by place) that each group of items gets; adds up to 1 with the
+    ungrouped."""
     shown = exposure(ranking, k, len(items), discounted=discounted)
     total = float(shown.sum())
     if total == 0:

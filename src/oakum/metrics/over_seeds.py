@@ -17,7 +17,8 @@ def seed_noise(values_by_seed: Sequence[Any], *, level: float = 0.95) -> Estimat
     """The standard deviation between training seeds of a metric's mean, with its chi-square interval.
 
     values_by_seed: one entry a seed, each a mean or an array of one value a unit (NaN left out).
-    low, high = s sqrt((m-1) / chi²). With 3 seeds the interval spans a factor of 12: it is printed for that reason.
+    low, high = s sqrt((m-1) / chi²). With 3 seeds the interval spans a factor of 12: it is printed for that
+    reason.
     """
     means = np.array([_mean(v) for v in values_by_seed])
     m = len(means)
@@ -33,8 +34,9 @@ def seed_noise(values_by_seed: Sequence[Any], *, level: float = 0.95) -> Estimat
 def pooled(estimates: Sequence[Estimate], *, level: float = 0.95) -> Estimate:
     """One estimate from several seeds that were measured on the same users.
 
-    Variance = mean of the squared standard errors within a seed + variance between seeds / m. The users are the same
-    in every seed, so their part does not shrink with m (slightly conservative: it holds the interaction of both).
+    Variance = mean of the squared standard errors within a seed + variance between seeds / m. The users are
+    the same in every seed, so their part does not shrink with m (slightly conservative: it holds the
+    interaction of both).
     """
     m = len(estimates)
     if m == 0:
@@ -56,8 +58,8 @@ def pooled(estimates: Sequence[Estimate], *, level: float = 0.95) -> Estimate:
 def difference_of(a: Sequence[Estimate], b: Sequence[Estimate], *, level: float = 0.95) -> Estimate:
     """The mean difference of two systems over training seeds, paired by position; n counts seeds.
 
-    Two or more seeds: the t interval of the per-seed differences, so seed noise is in it. One seed: the two intervals
-    are put together as if independent, seed noise is not in it, and `how` says so.
+    Two or more seeds: the t interval of the per-seed differences, so seed noise is in it. One seed: the two
+    intervals are put together as if independent, seed noise is not in it, and `how` says so.
     """
     if len(a) != len(b) or not a:
         raise DataError(f"Differences over seeds are paired: got {len(a)} estimates against {len(b)}.")

@@ -21,7 +21,9 @@ from oakum.seeds import Rng, generator
 Floats = NDArray[np.float64]
 NAN = float("nan")
 
-DIRECT = 10_000  # up to here every resample is drawn; above, the mean of so many units is normal to four digits
+DIRECT = (
+    10_000  # up to here every resample is drawn; above, the mean of so many units is normal to four digits
+)
 DISTINCT = 1_024  # few distinct values: resampling their counts is exact at any n
 BLOCK = 2_000_000  # numbers held at once while resampling
 
@@ -30,9 +32,9 @@ BLOCK = 2_000_000  # numbers held at once while resampling
 class Comparison:
     """A paired comparison of two systems on the same units.
 
-    difference: mean of (name - against) with the interval of a paired bootstrap. p_value: two-sided, of `test`.
-    p_adjusted: after Holm's correction over `comparisons` comparisons made together (equal to p_value for one).
-    wins, ties, losses: units on which `name` is above, equal to, below `against`.
+    difference: mean of (name - against) with the interval of a paired bootstrap. p_value: two-sided, of
+    `test`. p_adjusted: after Holm's correction over `comparisons` comparisons made together (equal to p_value
+    for one). wins, ties, losses: units on which `name` is above, equal to, below `against`.
     """
 
     name: str
@@ -53,7 +55,8 @@ class Comparison:
     def __str__(self) -> str:
         d = self.difference
         return (
-            f"{self.name} - {self.against}: {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}], p = {self.p_adjusted:.3g}"
+            f"{self.name} - {self.against}: {d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}], p = "
+            f"{self.p_adjusted:.3g}"
             f" ({self.test}, Holm over {self.comparisons}), n = {d.n}"
         )
 
@@ -69,12 +72,13 @@ def estimate(
 ) -> Estimate:
     """The mean of one value a unit, with a percentile bootstrap interval.
 
-    values: float [n]; NaN means "this unit has no value": left out, and counted in `how`. clusters: [n] codes or
-    names; where given, whole clusters are drawn (their mean is a ratio of sums) and `n` counts clusters.
-    Up to 10,000 units all `resamples` are drawn in blocks. Above that, values with at most 1,024 different numbers
-    (hits, short-list recalls) are resampled exactly through multinomial counts, and for others the interval is that
-    of the normal distribution which the bootstrap of a mean has reached by then; `how` says which.
-    Cost: O(min(n, 10,000) * resamples) time, 16 MB of memory beside the values. Raises DataError on infinities.
+    values: float [n]; NaN means "this unit has no value": left out, and counted in `how`. clusters: [n] codes
+    or names; where given, whole clusters are drawn (their mean is a ratio of sums) and `n` counts clusters.
+    Up to 10,000 units all `resamples` are drawn in blocks. Above that, values with at most 1,024 different
+    numbers (hits, short-list recalls) are resampled exactly through multinomial counts, and for others the
+    interval is that of the normal distribution which the bootstrap of a mean has reached by then; `how` says
+    which. Cost: O(min(n, 10,000) * resamples) time, 16 MB of memory beside the values. Raises DataError on
+    infinities.
     """
     array, names, left_out = _usable(values, clusters, level, resamples)
     sums, sizes = _by_cluster(array, names)
@@ -129,13 +133,15 @@ def compare(
 ) -> Comparison:
     """Whether `a` differs from `b` on the same units: mean difference, paired bootstrap interval, p-value.
 
-    a, b: float [n], aligned; a unit where either is NaN is left out. test: "t" is the paired t test (on cluster sums
-    where `clusters` is given), "wilcoxon" the signed-rank test (Pratt's treatment of zeros; no clusters).
+    a, b: float [n], aligned; a unit where either is NaN is left out. test: "t" is the paired t test (on
+    cluster sums where `clusters` is given), "wilcoxon" the signed-rank test (Pratt's treatment of zeros; no
+    clusters).
     """
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if first.shape != second.shape:
         raise DataError(
-            f"A paired comparison needs the same units on both sides: '{name}' has {first.shape[0]} values and "
+            f"A paired comparison needs the same units on both sides: '{name}' has {first.shape[0]} values "
+            "and "
             f"'{against}' has {second.shape[0]}. Measure both on the same queries."
         )
     d = first - second
@@ -143,7 +149,9 @@ def compare(
     kept, names, _ = _usable(d, clusters, level, resamples)
     if test == "wilcoxon":
         if names is not None:
-            raise ParameterError("The Wilcoxon test takes independent units: leave out `clusters` or use test='t'.")
+            raise ParameterError(
+                "The Wilcoxon test takes independent units: leave out `clusters` or use test='t'."
+            )
         p, label = _wilcoxon(kept), "Wilcoxon signed-rank test"
     elif test == "t":
         p, label = _t_test(*_by_cluster(kept, names)), "paired t test"
@@ -166,8 +174,8 @@ def compare_all(
 ) -> list[Comparison]:
     """Every system against the baseline, or against the best mean where none is named; Holm-corrected.
 
-    The intervals are not widened, the p-values are. "Best" is chosen by the same data, which favours it: name a
-    baseline where one is known beforehand.
+    The intervals are not widened, the p-values are. "Best" is chosen by the same data, which favours it: name
+    a baseline where one is known beforehand.
     """
     if not values:
         return []
@@ -178,21 +186,15 @@ def compare_all(
         raise ParameterError(f"The baseline '{baseline}' is not among {', '.join(values)}.")
     against = baseline
     others = [n for n in values if n != against]
-    found = [
-        compare(
-            values[n],
-            values[against],
-            seed=seed,
-            name=n,
-            against=against,
-            test=test,
-            clusters=clusters,
-            resamples=resamples,
-            level=level,
-            unit=unit,
-        )
-        for n in others
-    ]
+    options = {
+        "seed": seed,
+        "test": test,
+        "clusters": clusters,
+        "resamples": resamples,
+        "level": level,
+        "unit": unit,
+    }
+    found = [compare(values[n], values[against], name=n, against=against, **options) for n in others]  # type: ignore[arg-type]
     adjusted = holm([c.p_value for c in found])
     return [replace(c, p_adjusted=p, comparisons=len(found)) for c, p in zip(found, adjusted, strict=True)]
 
@@ -209,8 +211,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def influence(numerator: Any, denominator: Any) -> Floats:
     """One value a unit whose mean is mean(numerator) / mean(denominator), and whose spread is that ratio's.
 
-    value_i = R + (numerator_i - R * denominator_i) / mean(denominator): so the ratio of two means over the same users
-    (retention, price) goes through `estimate` like any mean. Units where either is NaN stay NaN.
+    value_i = R + (numerator_i - R * denominator_i) / mean(denominator): so the ratio of two means over the
+    same users (retention, price) goes through `estimate` like any mean. Units where either is NaN stay NaN.
     """
     top, bottom = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
     known = ~(np.isnan(top) | np.isnan(bottom))
@@ -221,9 +223,13 @@ def influence(numerator: Any, denominator: Any) -> Floats:
     return np.asarray(np.where(known, ratio + (top - ratio * bottom) / mean, np.nan))
 
 
-def _usable(values: Any, clusters: Any, level: float, resamples: int) -> tuple[Floats, NDArray[Any] | None, int]:
+def _usable(
+    values: Any, clusters: Any, level: float, resamples: int
+) -> tuple[Floats, NDArray[Any] | None, int]:
     if not 0 < level < 1:
-        raise ParameterError(f"The level of an interval must be in (0, 1), for example 0.95. Got {level!r} instead.")
+        raise ParameterError(
+            f"The level of an interval must be in (0, 1), for example 0.95. Got {level!r} instead."
+        )
     if resamples < 1:
         raise ParameterError(f"The number of resamples must be at least 1. Got {resamples!r} instead.")
     array = np.asarray(values, np.float64)
@@ -235,7 +241,9 @@ def _usable(values: Any, clusters: Any, level: float, resamples: int) -> tuple[F
     known = ~np.isnan(array)
     kept = array[known]
     if np.isinf(kept).any():
-        raise DataError(f"{int(np.isinf(kept).sum())} of {len(array)} values are infinite; a mean needs finite values.")
+        raise DataError(
+            f"{int(np.isinf(kept).sum())} of {len(array)} values are infinite; a mean needs finite values."
+        )
     return kept, None if names is None else names[known], int(len(array) - len(kept))
 
 
@@ -244,7 +252,7 @@ def _by_cluster(values: Floats, names: NDArray[Any] | None) -> tuple[Floats, Flo
     if names is None:
         return values, None
     _, codes = np.unique(names, return_inverse=True)
-    return np.bincount(codes, weights=values), np.bincount(codes).astype(np.float64)
+    return np.bincount(codes, weights=values).astype(np.float64), np.bincount(codes).astype(np.float64)
 
 
 def _resampled(sums: Floats, sizes: Floats | None, rng: Rng, resamples: int) -> Floats | None:
