@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metrics.lists import ranking, truth
-from oracles import rank_metrics
 
+from metrics.lists import ranking, truth
 from oakum.data import Ragged
 from oakum.errors import ParameterError, ProtocolError
 from oakum.metrics import accuracy
+from oracles import rank_metrics
 
 K = 4
 
@@ -41,7 +41,9 @@ def test_whole_rows_agree_with_the_oracle_where_a_tie_straddles_the_end(case):
     scores, relevant, grades, k = case
     order = np.argsort(-scores, kind="stable")
     oracle = rank_metrics.expected(order, scores[order], dict(zip(relevant, grades, strict=True)), k)
-    found = accuracy.measure_scores(scores[None], Ragged.of([relevant]), k, grades=np.array(grades, np.float32))
+    found = accuracy.measure_scores(
+        scores[None], Ragged.of([relevant]), k, grades=np.array(grades, np.float32)
+    )
     for base in accuracy.BASES:
         assert found[f"{base}@{k}"][0] == pytest.approx(oracle[base], abs=1e-9), base
 

@@ -6,8 +6,8 @@ import warnings
 
 import numpy as np
 import pytest
-from metrics.lists import random_lists, ranking, truth
 
+from metrics.lists import random_lists, ranking, truth
 from oakum.metrics import accuracy, stability
 
 K = 10
@@ -64,9 +64,8 @@ def test_agrees_with_ir_measures(case, name):
 
 @pytest.mark.filterwarnings("ignore")
 def test_finite_rank_biased_overlap_agrees_with_the_compatibility_of_ir_measures():
-    """Compatibility (Clarke et al. 2021) is the overlap of a run with an ideal list, which grades can spell out."""
-    from ir_measures import Compat
-    from ir_measures import iter_calc
+    """Compatibility (Clarke et al. 2021) is the overlap with an ideal list, which grades can spell out."""
+    from ir_measures import Compat, iter_calc
 
     rng = np.random.default_rng(1)
     a, b = random_lists(rng, 30, 12, 25), random_lists(rng, 30, 12, 25)

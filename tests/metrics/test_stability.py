@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metrics.lists import ranking
-from oracles.overlaps import overlap
 
+from metrics.lists import ranking
 from oakum.errors import ParameterError, ProtocolError
 from oakum.metrics import stability
+from oracles.overlaps import overlap
 
 SYMMETRIC = (
     stability.rbo,
