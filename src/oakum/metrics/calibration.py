@@ -142,9 +142,11 @@ def reliability(
         effective = max(1, round(float(weight.sum() ** 2 / (weight**2).sum())))
         found = proportion(rate * effective, effective, level=level, unit="rows")
         happened = Estimate(rate, found.low, found.high, n, found.how)
-        out.append(
-            ReliabilityBin(float(p.min()), float(p.max()), n, float(np.average(p, weights=weight)), happened)
-        )
+        low, high = float(p.min()), float(p.max())
+        predicted = min(
+            high, max(low, float(np.average(p, weights=weight)))
+        )  # equal values may round past themselves
+        out.append(ReliabilityBin(low, high, n, predicted, happened))
     return out
 
 

@@ -93,7 +93,7 @@ _ROWS: list[_Row] = [
      lambda f, t, k, c: beyond.exposure_gini(f, k, c.num_items)),
     ("entropy", "higher", "pooled", 0.0, 1.0, ("num_items",), "evenness of exposure, entropy over log items",
      lambda f, t, k, c: beyond.exposure_entropy(f, k, c.num_items)),
-    ("average_popularity", "neither", "query", 0.0, 1.0, _COUNTS, "mean popularity, as a share of users",
+    ("average_popularity", "neither", "query", 0.0, 1.0, _COUNTS, "mean share of users of the items shown",
      lambda f, t, k, c: beyond.average_popularity(f, k, *_shares(c))),
     ("popularity_lift", "neither", "query", 0.0, None, ("item_counts", "histories"),
      "popularity of the list over that of the history",
