@@ -32,7 +32,12 @@ def exposure(ranking: Ranking, k: int, num_items: int, *, discounted: bool = Fal
 
 def coverage(ranking: Ranking, k: int, num_items: int) -> float:
     """Share of the catalogue that stands in at least one list, in [0, 1]. Pooled."""
-    return float(np.count_nonzero(exposure(ranking, k, num_items)) / num_items)
+    return covered(exposure(ranking, k, num_items))
+
+
+def covered(values: Any) -> float:
+    """Share of the values that are not 0, in [0, 1]."""
+    return float(np.count_nonzero(values) / len(values))
 
 
 def gini(values: Any) -> float:
@@ -47,18 +52,17 @@ def gini(values: Any) -> float:
     return float(((2 * np.arange(1, n + 1) - n - 1) * x).sum() / (n * total))
 
 
-def exposure_gini(ranking: Ranking, k: int, num_items: int) -> float:
-    """Gini of the items' exposure, never shown items included. Pooled."""
-    return gini(exposure(ranking, k, num_items))
+def entropy(values: Any) -> float:
+    """Evenness of non-negative values: Shannon entropy of their shares over log n.
 
-
-def exposure_entropy(ranking: Ranking, k: int, num_items: int) -> float:
-    """Shannon entropy of the exposure over log(items): 1 all items equally often, 0 one item only. Pooled."""
-    share = exposure(ranking, k, num_items)
-    if share.sum() == 0:
+    1 all equal, 0 all with one.
+    """
+    share = np.asarray(values, np.float64)
+    n, total = len(share), float(share.sum())
+    if n < 2 or total == 0:
         return float("nan")
-    share = share[share > 0] / share.sum()
-    return float(-(share * np.log(share)).sum() / np.log(num_items)) if num_items > 1 else float("nan")
+    share = share[share > 0] / total
+    return float(-(share * np.log(share)).sum() / np.log(n))
 
 
 def average_popularity(ranking: Ranking, k: int, item_counts: Any, num_users: int) -> Floats:

@@ -18,11 +18,12 @@ from scipy import special
 from oakum.data import Ranking
 from oakum.errors import ParameterError, ProtocolError, nearest
 from oakum.metrics import accuracy
+from oakum.metrics.beyond import exposure
 from oakum.metrics.calibration import Predictions
 from oakum.metrics.context import Context
 from oakum.metrics.estimate import Estimate
 from oakum.metrics.statistics import NAN, estimate, proportion
-from oakum.metrics.table import TABLE, Better, Definition
+from oakum.metrics.table import OF_EXPOSURE, TABLE, Better, Definition
 from oakum.seeds import generator
 from oakum.split.protocol import Truth
 
@@ -108,7 +109,7 @@ class Named:
         """The metric with its interval."""
         values = self.measure(found, truth, context)
         if self.pooled and isinstance(found, Ranking):
-            return self._within(_pooled(self, found, truth, context, float(values[0]), seed))
+            return self._within(_pooled(self, found, context, float(values[0]), seed))
         clusters = found.users if isinstance(found, Predictions) else None
         return self.of_values(values, seed=seed, clusters=clusters)
 
@@ -195,9 +196,7 @@ def summarise(
     return out
 
 
-def _pooled(
-    m: Named, found: Ranking, truth: Truth | None, context: Context, value: float, seed: int
-) -> Estimate:
+def _pooled(m: Named, found: Ranking, context: Context, value: float, seed: int) -> Estimate:
     """Interval of a number of all lists together, by leaving out one of 50 random parts of the users in turn.
 
     A bootstrap would not do: a resample holds 63 % of the users, so its coverage lies below the real one.
@@ -206,13 +205,14 @@ def _pooled(
     parts = min(PARTS, n)
     if parts < 2 or np.isnan(value):
         return Estimate(value, NAN, NAN, n, "too few lists for an interval")
-    part = generator(seed, "jackknife").permutation(n) % parts
+    order = generator(seed, "jackknife").permutation(n)
+    members = [order[g::parts] for g in range(parts)]
+    of = OF_EXPOSURE[m.definition.base]
+    total = exposure(found, m.k, context.num_items)
     without = np.empty(parts)
-    for g in range(parts):
-        left = part != g
-        without[g] = m.definition.function(
-            Ranking(found.items[left], found.scores[left]), truth, m.k, context
-        )
+    for g, own in enumerate(members):
+        part = Ranking(found.items[own], found.scores[own])
+        without[g] = of(total - exposure(part, m.k, context.num_items))
     error = float(np.sqrt((parts - 1) / parts * ((without - without.mean()) ** 2).sum()))
     half = float(special.stdtrit(parts - 1, 0.975)) * error
     return Estimate(value, value - half, value + half, n, f"jackknife over {parts} parts of the users, 95 %")

@@ -147,16 +147,16 @@ def compare(
     d = first - second
     found = estimate(d, seed=seed, clusters=clusters, resamples=resamples, level=level, unit=unit)
     kept, names, _ = _usable(d, clusters, level, resamples)
+    if test not in ("t", "wilcoxon"):
+        raise ParameterError(f"The test must be 't' or 'wilcoxon'. Got {test!r} instead.")
     if test == "wilcoxon":
         if names is not None:
             raise ParameterError(
                 "The Wilcoxon test takes independent units: leave out `clusters` or use test='t'."
             )
         p, label = _wilcoxon(kept), "Wilcoxon signed-rank test"
-    elif test == "t":
-        p, label = _t_test(*_by_cluster(kept, names)), "paired t test"
     else:
-        raise ParameterError(f"The test must be 't' or 'wilcoxon'. Got {test!r} instead.")
+        p, label = _t_test(*_by_cluster(kept, names)), "paired t test"
     counts = int((kept > 0).sum()), int((kept == 0).sum()), int((kept < 0).sum())
     return Comparison(name, against, found, p, p, *counts, label)
 
@@ -289,16 +289,12 @@ def _t_test(sums: Floats, sizes: Floats | None) -> float:
         return NAN
     error = _standard_error(sums, sizes)
     mean = float(sums.sum() / (n if sizes is None else sizes.sum()))
-    if error == 0.0:
-        return 1.0 if mean == 0.0 else 0.0
-    return float(2 * special.stdtr(n - 1, -abs(mean / error)))
+    return float(2 * special.stdtr(n - 1, -abs(mean / error))) if error else float(mean == 0.0)
 
 
 def _wilcoxon(d: Floats) -> float:
-    if len(d) < 2:
-        return NAN
-    if not d.any():
-        return 1.0
+    if len(d) < 2 or not d.any():
+        return NAN if len(d) < 2 else 1.0
     from scipy import stats  # half a second to import: only where the test is asked for
 
     return float(stats.wilcoxon(d, zero_method="pratt", method="approx").pvalue)

@@ -72,7 +72,7 @@ _COUNTS = ("item_counts", "num_users")
 _ATTACK = ("targets", "owned")
 _Row = tuple[str, Better, Unit, float | None, float | None, tuple[str, ...], str, _Function]
 
-_MEANINGS = {
+_WORDS = {
     "recall": "hits over all relevant items",
     "capped_recall": "hits over min(k, relevant items)",
     "precision": "hits over k",
@@ -85,14 +85,14 @@ _MEANINGS = {
 }
 
 _ROWS: list[_Row] = [
-    *((b, "higher", "query", 0.0, 1.0, ("truth",), _MEANINGS[b], partial(_accuracy, b)) for b in accuracy.BASES),
+    *((b, "higher", "query", 0.0, 1.0, ("truth",), w, partial(_accuracy, b)) for b, w in _WORDS.items()),
     ("coverage", "higher", "pooled", 0.0, 1.0, ("num_items",),
      "share of the catalogue in any list",
-     lambda f, t, k, c: beyond.coverage(f, k, c.num_items)),
+     lambda f, t, k, c: beyond.covered(beyond.exposure(f, k, c.num_items))),
     ("gini", "lower", "pooled", 0.0, 1.0, ("num_items",), "concentration of exposure on few items",
-     lambda f, t, k, c: beyond.exposure_gini(f, k, c.num_items)),
+     lambda f, t, k, c: beyond.gini(beyond.exposure(f, k, c.num_items))),
     ("entropy", "higher", "pooled", 0.0, 1.0, ("num_items",), "evenness of exposure, entropy over log items",
-     lambda f, t, k, c: beyond.exposure_entropy(f, k, c.num_items)),
+     lambda f, t, k, c: beyond.entropy(beyond.exposure(f, k, c.num_items))),
     ("average_popularity", "neither", "query", 0.0, 1.0, _COUNTS, "mean share of users of the items shown",
      lambda f, t, k, c: beyond.average_popularity(f, k, *_shares(c))),
     ("popularity_lift", "neither", "query", 0.0, None, ("item_counts", "histories"),
@@ -143,6 +143,12 @@ _WHOLE: list[_Row] = [
     ("ece", "lower", "row", 0.0, 1.0, (), "expected calibration error, 15 bins of equal width",
      lambda f, t, k, c: calibration.expected_calibration_error(f)),
 ]  # fmt: skip
+# Pooled metrics as functions of the exposure of each item, so that leaving out some users is a subtraction.
+OF_EXPOSURE: dict[str, Callable[[Any], float]] = {
+    "coverage": beyond.covered,
+    "gini": beyond.gini,
+    "entropy": beyond.entropy,
+}
 _YES_OR_NO = {"hit_rate", "top1_change"}
 TABLE: dict[str, Definition] = {
     row[0]: Definition(*row, cut=cut, binary=row[0] in _YES_OR_NO)
