@@ -60,6 +60,11 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.users)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How worker processes receive a log: the constructor and its columns."""
+        columns = (self.users, self.items, self.values, self.times, self.rows, dict(self.fields))
+        return Interactions, columns
+
     def columns(self) -> dict[str, NDArray[Any]]:
         """All present columns by name: user, item, value, time, row and the context fields."""
         out: dict[str, NDArray[Any]] = {"user": self.users, "item": self.items}

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from oakum.data import Dataset, Ids, Queries, Schema
 
@@ -69,3 +70,18 @@ def pick(scores: NDArray[np.float32], items: Ids | None) -> NDArray[np.float32]:
     out = np.take_along_axis(scores, np.maximum(items, 0).astype(np.int64), axis=1)
     out[items < 0] = np.nan
     return out
+
+
+def pack(name: str, matrix: sparse.csr_matrix) -> dict[str, NDArray[Any]]:
+    """A square sparse matrix as three named arrays."""
+    return {
+        f"{name}_indptr": matrix.indptr.astype(np.int64),
+        f"{name}_indices": matrix.indices.astype(np.int32),
+        f"{name}_data": matrix.data.astype(np.float32),
+    }
+
+
+def unpack(name: str, state: Mapping[str, NDArray[Any]], n: int) -> sparse.csr_matrix:
+    """The inverse of `pack`."""
+    parts = (state[f"{name}_data"], state[f"{name}_indices"], state[f"{name}_indptr"])
+    return sparse.csr_matrix(parts, shape=(n, n))

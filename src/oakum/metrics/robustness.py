@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,99 +24,95 @@ from oakum.metrics.estimate import Estimate
 from oakum.metrics.statistics import NAN, estimate, influence, proportion
 
 Floats = NDArray[np.float64]
+Owned: TypeAlias = Any  # one row a query of what its user has: Ragged or CSR [q, items]
 
 
-@dataclass(frozen=True, eq=False)
-class TargetExposure:
-    """Where targets stand in lists. targets int32 [t]; gains float64 [q, t]: 1 / log2(place + 1), 0 where not
-    in the first k; counts bool [q, t]: this user counts for this target; genuine bool [q]."""
+def target_hits(
+    lists: Ids | Ranking, targets: Any, owned: Owned, k: int, *, genuine: NDArray[np.bool_] | None = None
+) -> Floats:
+    """1 where a target is in the first k of a user's list, 0 where not, NaN where the user does not count,
+    [q, t].
 
-    k: int
-    targets: Ids
-    gains: Floats
-    counts: NDArray[np.bool_]
-    genuine: NDArray[np.bool_]
-
-    @property
-    def hits(self) -> Floats:
-        """1 where the target is in the first k, 0 where not, NaN where the user does not count, [q, t]."""
-        return np.where(self.counts, (self.gains > 0).astype(np.float64), np.nan)
-
-    @property
-    def by_target(self) -> Floats:
-        """Share of counting users who are shown each target, [t]; NaN where nobody counts."""
-        return _column_means((self.gains > 0).astype(np.float64), self.counts)
-
-    def values(self, kind: str = "hit") -> Floats:
-        """One value a query whose mean over genuine users is T-HR ("hit") or T-NDCG ("ndcg"); NaN for
-        fakes."""
-        gains = self.gains if kind == "ndcg" else (self.gains > 0).astype(np.float64)
-        means = _column_means(gains, self.counts)
-        known = ~np.isnan(means)
-        if not known.any():
-            return np.full(len(gains), np.nan)
-        share = self.counts[:, known].sum(axis=0) / self.genuine.sum()
-        moved = np.where(self.counts[:, known], (gains[:, known] - means[known]) / share, 0.0).mean(axis=1)
-        return np.where(self.genuine, float(means[known].mean()) + moved, np.nan)
-
-    def hit_rate(self, *, seed: int = 0, resamples: int = 1000) -> Estimate:
-        """T-HR@k with an interval over genuine users; Wilson's where no target, or every one, is shown."""
-        values = self.values("hit")
-        found = estimate(values, seed=seed, resamples=resamples)
-        shown = np.nanmax(self.hits, initial=0.0) if self.counts.any() else 0.0
-        if found.n and (shown == 0.0 or np.nanmin(self.hits, initial=1.0) == 1.0):
-            return proportion(found.n * shown, found.n)
-        return _within(found, 0.0, 1.0)
-
-    def ndcg(self, *, seed: int = 0, resamples: int = 1000) -> Estimate:
-        """T-NDCG@k with an interval over genuine users."""
-        return _within(estimate(self.values("ndcg"), seed=seed, resamples=resamples), 0.0, 1.0)
-
-
-def target_hit(
-    ranking: Ranking, targets: Any, owned: Ragged, k: int, *, genuine: NDArray[np.bool_] | None = None
-) -> TargetExposure:
-    """Look the targets up in the first k places. owned: one row a query with all that its user has in any
-    part; genuine: bool [q], False for fake users (default: all genuine). Lists must not hold training or
-    validation items.
+    owned: all that each user has in any part, one row a query (Ragged or CSR [q, items]); genuine: bool [q],
+    False for fake users (default: all are genuine). The lists must not hold training or validation items.
     """
-    wanted = np.unique(np.asarray(targets, np.int32))
-    q = len(ranking)
+    gains = target_ndcg(lists, targets, owned, k, genuine=genuine)
+    return np.where(np.isnan(gains), np.nan, (gains > 0).astype(np.float64))
+
+
+def target_ndcg(
+    lists: Ids | Ranking, targets: Any, owned: Owned, k: int, *, genuine: NDArray[np.bool_] | None = None
+) -> Floats:
+    """1 / log2(place + 1) of each target in the first k, 0 where it is not there, NaN as in `target_hits`,
+    [q, t]."""
+    items = lists.items if isinstance(lists, Ranking) else lists
+    wanted = np.asarray(targets, np.int64)
+    q = len(items)
     if len(wanted) == 0:
         raise DataError("There is no target: name at least one item whose exposure is to be measured.")
-    if len(owned) != q or (genuine is not None and len(genuine) != q):
+    rows = len(owned) if isinstance(owned, Ragged) else owned.shape[0]
+    if rows != q or (genuine is not None and len(genuine) != q):
+        raise ProtocolError(f"There are {q} lists but {rows} rows of owned items; give one row a query.")
+    if k > items.shape[1]:
         raise ProtocolError(
-            f"There are {q} lists but {len(owned)} rows of owned items; give one row a query."
+            f"A cut-off of {k} needs lists as long; these have {items.shape[1]} places: rank more."
         )
-    if k > ranking.k:
-        raise ProtocolError(
-            f"A cut-off of {k} needs lists as long; these have {ranking.k} places: rank more."
-        )
-    real = np.ones(q, bool) if genuine is None else np.asarray(genuine, bool)
-    gains = np.zeros((q, len(wanted)))
-    items = ranking.items[:, :k]
-    column = np.minimum(np.searchsorted(wanted, items), len(wanted) - 1)
-    rows, places = np.nonzero((wanted[column] == items) & (items >= 0))
-    # Written from the last place to the first, so that an item listed twice counts where it stands first.
-    rows, places = rows[::-1], places[::-1]
-    gains[rows, column[rows, places]] = 1.0 / np.log2(places + 2.0)
-    counts = np.broadcast_to(real[:, None], gains.shape).copy()
-    column = np.minimum(np.searchsorted(wanted, owned.items), len(wanted) - 1)
-    has = wanted[column] == owned.items
-    counts[owned.owners()[has], column[has]] = False
-    return TargetExposure(k, wanted, gains, counts, real)
+    out = np.zeros((q, len(wanted)))
+    discounts = 1.0 / np.log2(np.arange(2.0, k + 2.0))
+    for column, target in enumerate(wanted):
+        match = items[:, :k] == target
+        out[:, column] = np.where(match.any(axis=1), discounts[match.argmax(axis=1)], 0.0)
+        if isinstance(owned, Ragged):
+            out[owned.owners()[owned.items == target], column] = np.nan
+        else:
+            out[owned[:, [target]].nonzero()[0], column] = np.nan
+    if genuine is not None:
+        out[~np.asarray(genuine, bool)] = np.nan
+    return out
+
+
+def exposure_by_user(values: Floats) -> Floats:
+    """One value a user whose mean is the mean over targets of the mean over counting users, [q].
+
+    values: [q, t] of `target_hits` or `target_ndcg` (or their mean over seeds), NaN where a user does not
+    count; a user who counts for no target is NaN. The linearisation M + mean_t (v_ut - m_t) / share_t over
+    counting pairs.
+    """
+    counts = ~np.isnan(values)
+    some = counts.any(axis=0)
+    people = counts.any(axis=1)
+    if not some.any():
+        return np.full(len(values), np.nan)
+    kept, known = np.where(counts, values, 0.0)[:, some], counts[:, some]
+    means = kept.sum(axis=0) / known.sum(axis=0)
+    share = known.sum(axis=0) / people.sum()
+    moved = np.where(known, (kept - means) / share, 0.0).mean(axis=1)
+    return np.where(people, float(means.mean()) + moved, np.nan)
+
+
+def exposure(values: Floats, *, seed: int = 0, resamples: int = 1000) -> Estimate:
+    """T-HR@k (or T-NDCG@k) from its values by user and target, with an interval over users.
+
+    Where no target is shown to anybody, or all to all, Wilson's interval of that many users.
+    """
+    found = estimate(exposure_by_user(values), seed=seed, resamples=resamples)
+    seen = values[~np.isnan(values)]
+    if found.n > 1 and seen.min() == seen.max() and seen[0] in (0.0, 1.0):
+        return proportion(found.n * float(seen[0]), found.n)
+    return _within(found, 0.0, 1.0)
 
 
 def exposure_ratio(
     ranking: Ranking,
     targets: Any,
-    owned: Ragged,
+    owned: Owned,
     held_out: Ragged,
     k: int,
     *,
     genuine: NDArray[np.bool_] | None = None,
-) -> TargetExposure:
-    """ER@k of the federated literature: T-HR with held-out (test) items taken out of the lists too.
+) -> Floats:
+    """ER@k of the federated literature: `target_hits` with held-out (test) items taken out of the lists too,
+    [q, t].
 
     The lists must be longer than k by the held-out items they hold, else this refuses. Fewer competitors: ER
     >= T-HR.
@@ -126,45 +122,42 @@ def exposure_ratio(
     out = np.isin(rows * width + ranking.items, held_out.owners() * width + held_out.items) & (
         ranking.items >= 0
     )
-    left = np.where(out, -1, ranking.items)
-    order = np.argsort(left < 0, axis=1, kind="stable")
-    left = np.take_along_axis(left, order, axis=1)
+    left = np.where(out, -1, ranking.items).astype(np.int32)
+    left = np.take_along_axis(left, np.argsort(left < 0, axis=1, kind="stable"), axis=1)
     full = (ranking.items >= 0).all(axis=1)
     if ranking.k < k or (full & ((left >= 0).sum(axis=1) < k)).any():
         need = k + int(held_out.lengths.max(initial=0))
         raise ProtocolError(
             f"Lists of {ranking.k} places are too short for ER@{k}: rank {need} items a query."
         )
-    scores = np.where(left >= 0, np.take_along_axis(ranking.scores, order, axis=1), np.nan).astype(np.float32)
-    return target_hit(Ranking(left, scores), targets, owned, k, genuine=genuine)
+    return target_hits(left, targets, owned, k, genuine=genuine)
 
 
-def reach(clean: TargetExposure, attacked: TargetExposure) -> Floats:
+def reach(clean: Floats, attacked: Floats) -> Floats:
     """1 where a user is shown a target under attack and none was shown when clean, else 0, [q]; mean: the
     reach.
 
-    NaN for fake users and for those who own every target.
+    Both [q, t] of `target_hits`; NaN for those who count for no target.
     """
     _same(clean, attacked)
-    now = (attacked.gains > 0) & attacked.counts
-    before = (clean.gains > 0) & clean.counts
-    value = (now.any(axis=1) & ~before.any(axis=1)).astype(np.float64)
-    return np.where(attacked.counts.any(axis=1), value, np.nan)
+    now, before = (np.nan_to_num(v).max(axis=1) > 0 for v in (attacked, clean))
+    return np.where((~np.isnan(attacked)).any(axis=1), (now & ~before).astype(np.float64), np.nan)
 
 
-def lift(
-    clean: TargetExposure, attacked: TargetExposure, *, seed: int = 0, resamples: int = 1000
-) -> Estimate:
-    """Log odds of T-HR under attack minus when clean; 0: the attack did nothing.
+def lift(clean: Floats, attacked: Floats, *, seed: int = 0, resamples: int = 1000) -> Estimate:
+    """Log odds of T-HR under attack minus when clean; 0: the attack did nothing. Both [q, t] of
+    `target_hits`.
 
     logit((N T-HR + 1/2) / (N + 1)) with N the counting pairs of user and target, so that 0 hits stay finite.
     """
     _same(clean, attacked)
-    pairs = int(clean.counts.sum())
-    total, slopes = 0.0, np.zeros(len(clean.genuine))
-    for sign, exposure in ((1.0, attacked), (-1.0, clean)):
-        values = exposure.values()
-        rate = float(np.nanmean(values)) if exposure.genuine.any() else NAN
+    pairs = int((~np.isnan(clean)).sum())
+    if pairs == 0:
+        return Estimate(NAN, NAN, NAN, 0, "no user counts for any target")
+    total, slopes = 0.0, np.zeros(len(clean))
+    for sign, shown in ((1.0, attacked), (-1.0, clean)):
+        values = exposure_by_user(shown)
+        rate = float(np.nanmean(values))
         p = (pairs * rate + 0.5) / (pairs + 1)
         total += sign * float(np.log(p / (1 - p)))
         slopes = slopes + sign * (values - rate) / (p * (1 - p))
@@ -215,12 +208,7 @@ def retention(before: Any, after: Any, *, seed: int = 0, resamples: int = 1000) 
 
 
 def success_reduction(
-    clean: TargetExposure,
-    attacked: TargetExposure,
-    defended: TargetExposure,
-    *,
-    seed: int = 0,
-    resamples: int = 1000,
+    clean: Floats, attacked: Floats, defended: Floats, *, seed: int = 0, resamples: int = 1000
 ) -> Estimate:
     """Share of the attack's success that the defence took away: (T_a - T_d) / (T_a - T_c), cut to [-1, 1].
 
@@ -229,31 +217,38 @@ def success_reduction(
     """
     _same(clean, attacked)
     _same(clean, defended)
-    gained = attacked.values() - clean.values()
+    now, cured = exposure_by_user(attacked), exposure_by_user(defended)
+    gained = now - exposure_by_user(clean)
     known = gained[~np.isnan(gained)]
     n = len(known)
     if n < 2 or float(known.mean()) <= 0 or float(known.mean()) < 2 * float(known.std(ddof=1)) / np.sqrt(n):
         return Estimate(NAN, NAN, NAN, n, "undefined: the attack's success is below two standard errors")
-    found = estimate(influence(attacked.values() - defended.values(), gained), seed=seed, resamples=resamples)
+    found = estimate(influence(now - cured, gained), seed=seed, resamples=resamples)
     return _within(found, -1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetToHarm:
-    """The smallest fake share at which T-HR reaches `harm`. share: as a fraction of users; bound: "at"
-    (interpolated), "at most" (the smallest share tried was already enough), "above" (even the largest was
-    not)."""
+    """The smallest fake share at which T-HR reaches `harm`.
+
+    share: as a fraction of users; infinite where even `largest`, the largest share tried, is not enough.
+    bound: "at" (interpolated), "at most" (the smallest share tried was already enough), "above" (not
+    reached).
+    """
 
     share: float
     bound: str
     harm: float
+    largest: float
 
     def __str__(self) -> str:
         sign = {"at": "", "at most": "<= ", "above": "> "}[self.bound]
-        return f"{sign}{100 * self.share:.3g} %"
+        return f"{sign}{100 * min(self.share, self.largest):.3g} %"
 
 
-def budget_to_harm(shares: Sequence[float], rates: Sequence[float], *, harm: float = 0.05) -> BudgetToHarm:
+def budget_to_harm(
+    shares: Sequence[float] | Floats, rates: Sequence[float] | Floats, *, harm: float = 0.05
+) -> BudgetToHarm:
     """First crossing of `harm` by T-HR over fake shares, between two shares interpolated in the log of the
     share."""
     s, r = np.asarray(shares, np.float64), np.asarray(rates, np.float64)
@@ -263,17 +258,13 @@ def budget_to_harm(shares: Sequence[float], rates: Sequence[float], *, harm: flo
     s, r = s[order], r[order]
     reached = np.flatnonzero(r >= harm)
     if len(reached) == 0:
-        return BudgetToHarm(float(s[-1]), "above", harm)
+        return BudgetToHarm(float("inf"), "above", harm, float(s[-1]))
     i = int(reached[0])
     if i == 0:
-        return BudgetToHarm(float(s[0]), "at most", harm)
+        return BudgetToHarm(float(s[0]), "at most", harm, float(s[-1]))
     way = (harm - r[i - 1]) / (r[i] - r[i - 1])
-    return BudgetToHarm(float(np.exp(np.log(s[i - 1]) + way * np.log(s[i] / s[i - 1]))), "at", harm)
-
-
-def _column_means(values: Floats, counts: NDArray[np.bool_]) -> Floats:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(counts, values, 0.0).sum(axis=0) / counts.sum(axis=0))
+    share = float(np.exp(np.log(s[i - 1]) + way * np.log(s[i] / s[i - 1])))
+    return BudgetToHarm(share, "at", harm, float(s[-1]))
 
 
 def _within(found: Estimate, low: float, high: float) -> Estimate:
@@ -281,6 +272,6 @@ def _within(found: Estimate, low: float, high: float) -> Estimate:
     return Estimate(value, a, b, found.n, found.how)
 
 
-def _same(a: TargetExposure, b: TargetExposure) -> None:
-    if a.k != b.k or not np.array_equal(a.targets, b.targets) or not np.array_equal(a.counts, b.counts):
+def _same(a: Floats, b: Floats) -> None:
+    if a.shape != b.shape or not np.array_equal(np.isnan(a), np.isnan(b)):
         raise ProtocolError("Both exposures must be of the same users, targets, owned items and cut-off.")

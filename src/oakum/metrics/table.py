@@ -63,9 +63,8 @@ def _shares(c: Context) -> tuple[Any, int]:
     return c.item_counts, c.num_users
 
 
-def _targets(found: Ranking, truth: Truth | None, k: int, c: Context, kind: str) -> Any:
-    assert c.owned is not None
-    return robustness.target_hit(found, c.targets, c.owned, k, genuine=c.genuine).values(kind)
+def _targets(found: Ranking, k: int, c: Context, of: Callable[..., Any]) -> Any:
+    return robustness.exposure_by_user(of(found, c.targets, c.owned, k, genuine=c.genuine))
 
 
 _COUNTS = ("item_counts", "num_users")
@@ -127,9 +126,9 @@ _ROWS: list[_Row] = [
     ("kendall", "higher", "query", -1.0, 1.0, ("other",), "Kendall's tau over the items of both lists",
      lambda f, t, k, c: stability.kendall(f, _other(c), k)),
     ("target_hit_rate", "lower", "query", 0.0, 1.0, _ATTACK, "T-HR: share of genuine users shown a target",
-     lambda f, t, k, c: _targets(f, t, k, c, "hit")),
+     lambda f, t, k, c: _targets(f, k, c, robustness.target_hits)),
     ("target_ndcg", "lower", "query", 0.0, 1.0, _ATTACK, "T-NDCG: the same, discounted by place",
-     lambda f, t, k, c: _targets(f, t, k, c, "ndcg")),
+     lambda f, t, k, c: _targets(f, k, c, robustness.target_ndcg)),
 ]  # fmt: skip
 _WHOLE: list[_Row] = [
     ("top1_change", "lower", "query", 0.0, 1.0, ("other",), "share of queries whose first item differs",

@@ -1,0 +1,52 @@
+"""Splits: who is trained on, who is asked, and under which protocol."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oakum.data import Dataset
+from oakum.errors import ParameterError, nearest
+from oakum.split.protocol import Protocol, Split, Truth
+from oakum.split.rules import (
+    kfold,
+    split_by_time,
+    split_by_user,
+    split_cold_items,
+    split_from_parts,
+    split_holdout,
+    split_leave_last,
+    split_none,
+)
+
+__all__ = ["Protocol", "Split", "Truth", "kfold", "split", "split_from_parts"]
+
+RULES = {
+    "time": split_by_time,
+    "leave-last": split_leave_last,
+    "holdout": split_holdout,
+    "users": split_by_user,
+    "cold-items": split_cold_items,
+    "none": split_none,
+}
+
+
+def split(data: Dataset, rule: str = "auto", *, seed: int = 0, **options: Any) -> Split:
+    """Cut a log by a rule: time, leave-last, holdout, users, cold-items, none; auto takes time where times differ.
+
+    Times that are mere positions (fewer than two days in all) do not order people against each other: auto then
+    leaves the last event of each user out.
+    """
+    if rule == "auto":
+        rule = _auto(data)
+    if rule not in RULES:
+        raise ParameterError(f"There is no split rule '{rule}'.{nearest(rule, RULES)}")
+    if rule in ("holdout", "users", "cold-items"):
+        options["seed"] = seed
+    return RULES[rule](data, **options)
+
+
+def _auto(data: Dataset) -> str:
+    times = data.interactions.times
+    if times is None or not len(times) or times.min() == times.max():
+        return "holdout"
+    return "leave-last" if times.max() - times.min() < 2 * 86_400_000_000 else "time"

@@ -32,13 +32,14 @@ class Split:
     """Train, validation and test parts over one vocabulary.
 
     train is a whole `Dataset`; valid and test are events only. A model that is measured on test may read train
-    and valid events as history (`history_for("test")`), never test.
+    and valid events as history, never test.
     """
 
     train: Dataset
     valid: Interactions | None
     test: Interactions
     protocol: Protocol
+    history: Dataset | None = None  # what is known of the people asked, where it is not the training data
 
     @property
     def train_and_valid(self) -> Dataset:
@@ -56,7 +57,7 @@ class Split:
         events = self.test if part == "test" else self.valid
         if events is None:
             raise ValueError("This split has no validation part.")
-        history = self.train_and_valid if part == "test" else self.train
+        history = self.history or (self.train_and_valid if part == "test" else self.train)
         return truth_of(events, history, remove_seen=self.protocol.remove_seen)
 
 

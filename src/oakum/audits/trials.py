@@ -1,0 +1,233 @@
+"""Fits as independent trials: run in worker processes, kept on disk, never run twice.
+
+Every trial is single-threaded in a process of its own kind, so its figures are the same at any number of workers.
+A finished trial is one safetensors file named after the digest of all that it depends on; an interrupted audit that
+is started again finds them and goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oakum.data import Dataset, Filter, Ids, Queries
+from oakum.engine.progress import Progress, Silent
+from oakum.parameters import Spec
+
+K = 50  # length of the lists that trials keep; every audit reads a prefix of them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One fit and what is asked of it.
+
+    spec, plan, plugins: what is trained. data: key of the training set among those the audit registered. users:
+    codes whose lists are kept. newcomers: of them, those asked once more as if unknown. seed: of the fit.
+    """
+
+    spec: Spec
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    plugins: tuple[Spec, ...] = ()
+    defence: Spec | None = None
+    data: str = "clean"
+    seed: int = 0
+    tune: bool = False  # fit on the split and stop on its validation part: what chooses the number of epochs
+
+    def to_json(self) -> dict[str, Any]:
+        """All that the result depends on, apart from the data."""
+        return {
+            "spec": self.spec.to_json(),
+            "plan": dict(self.plan),
+            "plugins": [p.to_json() for p in self.plugins],
+            "defence": None if self.defence is None else self.defence.to_json(),
+            "data": self.data,
+            "seed": self.seed,
+            "tune": self.tune,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a trial leaves: lists int32 [users, K], scores float32 [users, K], the same asked as newcomers
+    [newcomers, K], record (seconds, history, stopped)."""
+
+    lists: Ids
+    scores: NDArray[np.float32]
+    newcomer_lists: Ids
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What all trials of an audit share: training sets by key, the users whose lists are kept, those asked as
+    newcomers, the split (for tuning trials)."""
+
+    datasets: Mapping[str, Dataset]
+    users: Ids
+    newcomers: Ids
+    split: Any = None
+    changes: Mapping[str, Any] = field(default_factory=dict)  # key -> (base key, Change): applied in the worker
+
+    def dataset(self, key: str) -> Dataset:
+        """The training set of a key, changes applied."""
+        if key in self.changes:
+            base, change = self.changes[key]
+            changed: Dataset = change.apply(self.dataset(base))
+            return changed
+        return self.datasets[key]
+
+    def digest(self, key: str) -> str:
+        """The identity of a training set."""
+        if key in self.changes:
+            base, change = self.changes[key]
+            return f"{self.digest(base)}+{change.digest()}"
+        return self.datasets[key].digest
+
+    def asked(self) -> str:
+        """The identity of the questions."""
+        sha = hashlib.sha256(np.ascontiguousarray(self.users).data)
+        sha.update(np.ascontiguousarray(self.newcomers).data)
+        return sha.hexdigest()
+
+
+def run_trial(bench: Bench, trial: Trial, progress: Progress | None = None) -> Result:
+    """Fit and ask, in this process."""
+    from oakum.engine.fit import fit, spec_is_learned
+
+    began = time.monotonic()
+    data: Any = bench.split if trial.tune else bench.dataset(trial.data)
+    plugins, wrap = trial.plugins, None
+    notes: dict[str, Any] = {}
+    if trial.defence is not None:
+        defence: Any = trial.defence
+        data, marks = defence.clean(data)
+        if len(marks.flagged):
+            notes["flagged"] = [int(u) for u in marks.flagged]
+        plugins = (*plugins, *defence.plugins())
+        wrap = defence
+    plan = {**trial.plan, "checkpoint": None} if spec_is_learned(trial.spec) else None
+    fitted = fit(trial.spec, data, plan=plan, plugins=plugins, seed=trial.seed, progress=progress or Silent())
+    scorer = fitted.scorer if wrap is None else wrap.wrap(fitted, data)
+    record = {**fitted.record.to_json(), **notes, "fit_seconds": fitted.record.seconds}
+    if trial.tune:
+        empty = np.empty((0, K), np.int32)
+        return Result(empty, empty.astype(np.float32), empty, record)
+    # The questions are always asked with the clean histories: a defence may drop events, a person keeps theirs.
+    clean = bench.datasets["clean"]
+    lists, scores = _ask(scorer, clean, bench.users, newcomer=False)
+    newcomer_lists, _ = _ask(scorer, clean, bench.newcomers, newcomer=True)
+    record["seconds"] = round(time.monotonic() - began, 3)
+    return Result(lists, scores, newcomer_lists, record)
+
+
+def _ask(scorer: Any, data: Dataset, users: Ids, *, newcomer: bool) -> tuple[Ids, NDArray[np.float32]]:
+    from oakum.recommending import rank
+
+    histories = data.histories.take(users)
+    names = np.where(newcomer | (histories.lengths == 0), -1, users).astype(np.int32)
+    ranking = rank(scorer, Queries(names, histories), K, where=Filter(exclude=histories))
+    return ranking.items, ranking.scores
+
+
+_BENCH: list[Bench] = []  # one a worker process, sent once
+
+
+def _start(bench: Bench) -> None:
+    _BENCH[:] = [bench]
+
+
+def _work(trial: Trial) -> Result:
+    return run_trial(_BENCH[0], trial)
+
+
+def name_of(bench: Bench, trial: Trial) -> str:
+    """The digest that names a finished trial."""
+    from oakum.engine.record import versions
+
+    data = "tune" + bench.digest("clean") if trial.tune else bench.digest(trial.data)
+    what = [trial.to_json(), data, bench.asked(), versions()]
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def run_trials(
+    bench: Bench, trials: Sequence[Trial], *, folder: Path | None, workers: int, progress: Progress
+) -> dict[int, Result]:
+    """All trials, by position; finished ones are read from `folder`. Order and workers never change a figure."""
+    out: dict[int, Result] = {}
+    waiting: dict[str, list[int]] = {}
+    names = [name_of(bench, t) for t in trials]
+    for i, name in enumerate(names):
+        found = _read(folder, name)
+        if found is not None:
+            out[i] = found
+        else:
+            waiting.setdefault(name, []).append(i)
+    done = 0
+    threads = {v: "1" for v in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    before = {k: os.environ.get(k) for k in threads}
+    os.environ.update(threads)
+    pool = ProcessPoolExecutor(
+        max_workers=max(1, min(workers, len(waiting) or 1)),
+        mp_context=get_context("spawn"),
+        initializer=_start,
+        initargs=(bench,),
+    )
+    try:
+        running: dict[Future[Result], str] = {pool.submit(_work, trials[at[0]]): name for name, at in waiting.items()}
+        while running:
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                name = running.pop(future)
+                result = future.result()
+                _write(folder, name, result)
+                for i in waiting[name]:
+                    out[i] = result
+                done += 1
+                progress.update(done / len(waiting), f"{done} of {len(waiting)} fits")
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for key, value in before.items():
+            os.environ.pop(key, None) if value is None else os.environ.update({key: value})
+    return out
+
+
+def _write(folder: Path | None, name: str, result: Result) -> None:
+    if folder is None:
+        return
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".{name}.{os.getpid()}"
+    arrays = {"lists": result.lists, "scores": result.scores, "newcomer_lists": result.newcomer_lists}
+    arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+    try:
+        save_file(arrays, str(aside), metadata={"record": json.dumps(result.record, default=str)})
+        os.replace(aside, folder / f"{name}.safetensors")
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _read(folder: Path | None, name: str) -> Result | None:
+    if folder is None or not (path := folder / f"{name}.safetensors").exists():
+        return None
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="np") as file:
+        record = json.loads((file.metadata() or {}).get("record", "{}"))
+        return Result(file.get_tensor("lists"), file.get_tensor("scores"), file.get_tensor("newcomer_lists"), record)

@@ -1,0 +1,71 @@
+"""The resumable state of a run: one safetensors file, written aside and renamed, so it is old or new, never mixed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from oakum.errors import ModelFileError
+
+NAME = "checkpoint.safetensors"
+
+
+def write(folder: Path, tensors: Mapping[str, Tensor], position: Mapping[str, Any]) -> None:
+    """Save named tensors and a JSON position; an earlier state stays until the new one is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".{NAME}.{os.getpid()}"
+    try:
+        kept = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        save_file(kept, str(aside), metadata={"oakum": json.dumps(position)})
+        os.replace(aside, folder / NAME)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The saved state, or None where there is none."""
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            position = json.loads((file.metadata() or {})["oakum"])
+            return {k: file.get_tensor(k) for k in file.keys()}, position  # noqa: SIM118
+    except Exception as error:
+        raise ModelFileError(
+            f"The resumable state {path} cannot be read ({error}); delete it to start from the beginning."
+        ) from None
+
+
+def clear(folder: Path) -> None:
+    """Remove the state of a finished run."""
+    (folder / NAME).unlink(missing_ok=True)
+
+
+def pack_optimiser(update: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
+    """An optimiser's state as named tensors: prefix/index/name."""
+    out = {}
+    for index, state in update.state_dict()["state"].items():
+        for name, value in state.items():
+            out[f"{prefix}/{index}/{name}"] = value if isinstance(value, Tensor) else torch.tensor(float(value))
+    return out
+
+
+def unpack_optimiser(update: torch.optim.Optimizer, tensors: Mapping[str, Tensor], prefix: str) -> None:
+    """The inverse of `pack_optimiser`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith(f"{prefix}/"):
+            index, name = key[len(prefix) + 1 :].split("/", 1)
+            state.setdefault(int(index), {})[name] = value
+    whole = update.state_dict()
+    whole["state"] = state
+    update.load_state_dict(whole)

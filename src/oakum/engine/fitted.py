@@ -1,0 +1,142 @@
+"""A trained recommender with its ids: what people use, save, audit and serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oakum.data import Dataset, Filter, Ids, Queries, Ragged, Ranking, Schema, Vocabulary
+from oakum.engine.closed import ClosedForm
+from oakum.engine.record import Record
+from oakum.errors import ParameterError
+from oakum.parameters import Spec
+
+
+class Fitted:
+    """Model, ids, training histories and run record.
+
+    `recommend` speaks the log's own ids; `rank` and `score` speak codes. Nothing here trains; `refresh` reads new
+    events and keeps the weights.
+    """
+
+    def __init__(self, spec: Spec, model: Any, schema: Schema, data: Dataset, record: Record) -> None:
+        self.spec, self.model, self.schema, self.record = spec, model, schema, record
+        self.users: Vocabulary = data.users
+        self.items: Vocabulary = data.items
+        self.histories: Ragged = data.histories
+        self.item_counts: NDArray[np.int64] = data.item_counts
+
+    @cached_property
+    def scorer(self) -> Any:
+        """The model as NumPy scores, NaN for what it has never seen."""
+        if isinstance(self.model, ClosedForm):
+            return self.model
+        from oakum.engine.scoring import Scoring
+
+        return Scoring(self.model, seen_items=self.item_counts > 0)
+
+    # --- in codes -----------------------------------------------------------------------------------------------
+    def queries(self, users: Ids) -> Queries:
+        """Requests of trained users, with the histories they were trained on."""
+        return Queries(np.asarray(users, np.int32), self.histories.take(users))
+
+    def score(self, queries: Queries, items: Ids | None = None) -> NDArray[np.float32]:
+        """Scores [q, items], [q, i] or [q, c]; NaN where the model cannot say."""
+        out: NDArray[np.float32] = self.scorer.score(queries, items)
+        return out
+
+    def rank(self, queries: Queries, k: int, *, where: Filter | None = None, fallback: bool = False) -> Ranking:
+        """The best `k` items of each request under a filter. With `fallback`, popularity answers where the model
+        cannot say anything, and the ranking says so."""
+        from oakum.recommending import rank
+
+        popularity = self.item_counts.astype(np.float32) if fallback else None
+        return rank(self.scorer, queries, k, where=where, popularity=popularity)
+
+    # --- in ids -------------------------------------------------------------------------------------------------
+    def recommend(
+        self,
+        users: Sequence[Any] | None = None,
+        *,
+        history: Sequence[Any] | None = None,
+        k: int = 10,
+        allow: Sequence[Any] | None = None,
+        deny: Sequence[Any] | None = None,
+        remove_seen: bool = True,
+    ) -> list[dict[str, Any]]:
+        """Lists for known users, or for one newcomer given by the ids of a history.
+
+        Returns one dictionary a request: user (None for a newcomer), items ({"item", "score"} best first), and
+        "fallback": why popularity answered, where it did. Users never seen are answered with popularity and said so;
+        unknown ids in a history are ignored and named in "ignored".
+        """
+        if (users is None) == (history is None):
+            raise ParameterError("recommend needs either users or one history, not both and not neither.")
+        ignored: list[Any] = []
+        if history is not None:
+            codes = self.items.encode(list(history))
+            ignored = [i for i, c in zip(history, codes, strict=True) if c < 0]
+            queries = Queries(np.array([-1], np.int32), Ragged.of([codes[codes >= 0].tolist()]))
+            names: list[Any] = [None]
+        else:
+            assert users is not None
+            codes = self.users.encode(list(users))
+            histories = self.histories.take(codes)
+            queries = Queries(np.where(histories.lengths > 0, codes, -1).astype(np.int32), histories)
+            names = list(users)
+        where = Filter(
+            None if allow is None else self._known(allow, "allow"),
+            None if deny is None else self._known(deny, "deny"),
+            queries.histories if remove_seen else None,
+        )
+        ranking = self.rank(queries, k, where=where, fallback=True)
+        out = []
+        for r, name in enumerate(names):
+            kept = ranking.items[r] >= 0
+            ids = self.items.decode(ranking.items[r][kept])
+            scores = ranking.scores[r][kept].tolist()
+            answer: dict[str, Any] = {"user": name}
+            answer["items"] = [{"item": i, "score": s} for i, s in zip(ids, scores, strict=True)]
+            if ranking.fallback is not None and ranking.fallback[r]:
+                why = "no known event in the history" if history is not None or codes[r] >= 0 else "unknown user"
+                answer["fallback"] = f"{why}: the most popular items"
+            if ignored:
+                answer["ignored"] = ignored
+            out.append(answer)
+        return out
+
+    def _known(self, ids: Sequence[Any], name: str) -> Ids:
+        codes = self.items.encode(list(ids))
+        if len(ids) and (codes < 0).all():
+            raise ParameterError(f"None of the {len(ids)} items of '{name}' is known to the model (first: {ids[0]!r}).")
+        return codes[codes >= 0]
+
+    def similar(self, item: Any, k: int = 10) -> list[dict[str, Any]]:
+        """The items recommended to someone whose whole history is this item."""
+        if self.items.encode([item])[0] < 0:
+            raise ParameterError(f"The item {item!r} is not known to the model.")
+        found: list[dict[str, Any]] = self.recommend(history=[item], k=k)[0]["items"]
+        return found
+
+    def refresh(self, data: Dataset) -> Fitted:
+        """The same weights over newer events of the same users and items: histories and facts are made anew.
+
+        Closed-form models are computed afresh (they have no weights to keep). Users and items beyond the old
+        vocabulary need a new `fit`; users among them are still answered as newcomers.
+        """
+        if data.users.ids.to_list() != self.users.ids.to_list() or data.items.ids.to_list() != self.items.ids.to_list():
+            raise ParameterError("refresh needs data over the same users and items; read the log with this vocabulary.")
+        if isinstance(self.model, ClosedForm):
+            model = self.spec.build(self.schema)
+            model.fit(data, seed=self.record.seed)
+        else:
+            import copy
+
+            model = copy.deepcopy(self.model).eval()
+            for phase in model.phases():
+                model.put_facts(model.prepare(data, phase[0] if isinstance(phase, tuple) else phase))
+        return Fitted(self.spec, model, self.schema, data, self.record)

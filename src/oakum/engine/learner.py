@@ -1,0 +1,156 @@
+"""What the engine trains. Models and plug-ins share one life cycle; every method has a default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from oakum.data import Dataset, Ids, Queries
+from oakum.sampling.batches import Batch, Order
+from oakum.sampling.samplers import Sampler, Uniform
+
+if TYPE_CHECKING:
+    from oakum.engine.run import Run
+
+Facts = Mapping[str, Tensor]
+Reps = dict[str, Tensor]
+Losses = dict[str, Tensor]
+
+#: Names in `Reps` that any plug-in may rely on; a model may add private ones that start with "_".
+PUBLIC_REPS = ("query", "positive", "negative", "fields", "states", "logits", "levels")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A stretch of training.
+
+    moves: parameter-name prefixes that change in it ("" is all). on: the part that feeds it ("train" or "valid").
+    steps: length of a turn in an alternation (None: a whole pass). every: a plug-in's turn comes after so many of
+    the model's steps. epochs, learning_rate: None takes the plan's. own: a plug-in's phase with its own batches.
+    """
+
+    name: str = "main"
+    moves: Sequence[str] = ("",)
+    on: str = "train"
+    steps: int | None = None
+    every: int | None = None
+    epochs: int | None = None
+    learning_rate: float | None = None
+    own: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Learner(nn.Module):
+    """Anything with parameters and a place in the training loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.facts: dict[str, Tensor] = {}
+        self._cache: dict[str, Any] = {}
+
+    def phases(self) -> Sequence[Phase | tuple[Phase, ...]]:
+        """The phases, one after the other; a tuple alternates."""
+        return (Phase(),)
+
+    def start(self, run: Run) -> None:
+        """Called at every start, also of a resumed run: hooks, parametrisations."""
+
+    def prepare(self, data: Dataset, phase: Phase) -> Facts:
+        """What must be known of the data before a phase: graphs, counts, codes; saved beside the weights."""
+        return {}
+
+    def epoch(self, run: Run) -> None:
+        """Called before each epoch; what it changes is saved, so a resumed run does not repeat it."""
+
+    def data(self, run: Run, data: Dataset) -> Dataset:
+        """Train on this one instead, this epoch; pure in the data, the seed, the epoch and the buffers."""
+        return data
+
+    def batches(self, data: Dataset, phase: Phase, order: Order) -> Iterator[Batch]:
+        """The batches of one epoch, lazily; their order comes from `order` and row ids alone."""
+        raise TypeError(f"{type(self).__name__} does not say how its batches are made.")
+
+    def represent(self, batch: Batch) -> Reps:
+        """Named tensors of a batch: query [b, d], positive [b, d], negative [b, n, d], ..."""
+        raise TypeError(f"{type(self).__name__} does not say what represents a batch.")
+
+    def losses(self, batch: Batch, reps: Reps) -> Losses:
+        """Named losses, one value a row; the engine averages each and adds them up. "l2" names regularisers."""
+        raise TypeError(f"{type(self).__name__} does not say its losses.")
+
+    def settle(self) -> None:
+        """After each step: projections, clipping, masks."""
+
+    def cached(self, name: str, make: Callable[[], Any]) -> Any:
+        """A value kept while the weights stand still (scoring); made anew at each call while they move."""
+        if self.training:
+            return make()
+        if name not in self._cache:
+            self._cache[name] = make()
+        return self._cache[name]
+
+    def train(self, mode: bool = True) -> Learner:
+        """As in torch; what was cached under the old weights is dropped."""
+        self._cache.clear()
+        super().train(mode)
+        return self
+
+    def put_facts(self, facts: Facts) -> None:
+        """Keep what `prepare` found, on the device of the parameters."""
+        device = next((p.device for p in self.parameters()), torch.device("cpu"))
+        self.facts.update({k: v.to(device) for k, v in facts.items()})
+        self._cache.clear()
+
+
+class Model(Learner):
+    """A learned recommender. `private` names parameters that never leave a federated client; `borrowed` names parts
+    of a frozen backbone, which are neither moved nor saved."""
+
+    private: Sequence[str] = ()
+    borrowed: Sequence[str] = ()
+
+    @property
+    def sampler(self) -> Sampler:
+        """The negatives the paper draws; a plan may replace them."""
+        return Uniform()
+
+    def score(self, queries: Queries, items: Ids | None = None) -> Tensor:
+        """Scores [q, items], [q, i] or [q, c]; NaN where the model cannot say."""
+        raise TypeError(f"{type(self).__name__} does not say how it scores.")
+
+    def score_candidates(self, batch: Batch, items: Tensor) -> Tensor:
+        """Scores of own candidates [b, c] for the rows of a training batch; what adaptive samplers ask for."""
+        reps = self.represent_query(batch)
+        return (reps.unsqueeze(1) * self.item_table()[items]).sum(-1)
+
+    def represent_query(self, batch: Batch) -> Tensor:
+        """The query vectors [b, d] of a training batch, for adaptive samplers."""
+        raise TypeError(f"{type(self).__name__} has no query vectors, so negatives cannot be chosen by score.")
+
+    def item_table(self) -> Tensor:
+        """The item vectors [items, d] that queries are compared with."""
+        raise TypeError(f"{type(self).__name__} has no item vectors.")
+
+
+class Plugin(Learner):
+    """An addition to training that is gone at inference. Three hooks; without phases of its own it trains along."""
+
+    def phases(self) -> Sequence[Phase | tuple[Phase, ...]]:
+        """None of its own by default."""
+        return ()
+
+    def batch(self, run: Run, batch: Batch) -> Batch:
+        """Change what is learned from."""
+        return batch
+
+    def reps(self, run: Run, batch: Batch, reps: Reps) -> Reps:
+        """Change how it is represented."""
+        return reps
+
+    def loss(self, run: Run, batch: Batch, reps: Reps, losses: Losses) -> Losses:
+        """Change or add losses."""
+        return losses

@@ -1,0 +1,58 @@
+"""A learned model seen from outside: NumPy scores, no gradients, silent about what it has never seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from oakum.data import Dataset, Ids, Queries
+
+
+class Scoring:
+    """Wraps a torch model. Items without a training event score NaN (unless the model `reads_content`, which can
+    place them); trained users without an event are asked as newcomers."""
+
+    def __init__(self, model: Any, data: Dataset | None = None, *, seen_items: NDArray[np.bool_] | None = None) -> None:
+        self.model = model
+        if data is not None:
+            seen_items = data.item_counts > 0
+        self.unseen = None if seen_items is None or getattr(model, "reads_content", False) else ~seen_items
+        if hasattr(model, "query_vectors") and hasattr(model, "item_vectors"):
+            self.query_vectors = self._query_vectors
+            self.item_vectors = self._item_vectors
+
+    def _numpy(self, make: Any) -> NDArray[np.float32]:
+        self.model.eval() if self.model.training else None
+        with torch.no_grad():
+            out: NDArray[np.float32] = make().float().cpu().numpy()
+        return out
+
+    def score(self, queries: Queries, items: Ids | None = None) -> NDArray[np.float32]:
+        """Float32 [q, items], [q, i] or [q, c]."""
+        queries = _asked(queries)
+        out = self._numpy(lambda: self.model.score(queries, items))
+        if self.unseen is not None:
+            blank = self.unseen[slice(None) if items is None else items]
+            out = np.where(blank, np.float32(np.nan), out)
+        return out
+
+    def _query_vectors(self, queries: Queries) -> NDArray[np.float32]:
+        return self._numpy(lambda: self.model.query_vectors(_asked(queries)))
+
+    def _item_vectors(self) -> NDArray[np.float32]:
+        out = self._numpy(self.model.item_vectors)
+        if self.unseen is not None and self.unseen.any():
+            out = out.copy()
+            out[self.unseen] = np.nan
+        return out
+
+
+def _asked(queries: Queries) -> Queries:
+    empty = (queries.histories.lengths == 0) & (queries.users >= 0)
+    if not empty.any():
+        return queries
+    users = np.where(empty, -1, queries.users).astype(np.int32)
+    return Queries(users, queries.histories, queries.at, queries.text, queries.fields)

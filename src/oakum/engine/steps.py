@@ -1,0 +1,76 @@
+"""How a batch becomes a change of the weights. The only backward pass of the package is here."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from oakum.engine.learner import Losses
+from oakum.engine.plan import Plan
+from oakum.engine.run import Run
+from oakum.errors import OakumError
+from oakum.sampling.batches import Batch
+
+
+def optimiser(plan: Plan, parameters: Sequence[nn.Parameter], learning_rate: float | None) -> torch.optim.Optimizer:
+    """The plan's update rule over these parameters."""
+    rate = plan.learning_rate if learning_rate is None else learning_rate
+    if plan.optimiser == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, weight_decay=plan.weight_decay)
+    if plan.optimiser == "adagrad":
+        return torch.optim.Adagrad(parameters, lr=rate, weight_decay=plan.weight_decay)
+    kind = torch.optim.AdamW if plan.optimiser == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=rate, weight_decay=plan.weight_decay, betas=(0.9, plan.beta2), fused=True)
+
+
+def rate_at(plan: Plan, step: int, total: int) -> float:
+    """The factor on the learning rate at a step: warm-up, then constant, cosine or linear down to 0."""
+    if plan.warmup and step < plan.warmup:
+        return (step + 1) / plan.warmup
+    done = min(1.0, (step - plan.warmup) / max(1, total - plan.warmup))
+    if plan.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    return 1.0 - done if plan.schedule == "linear" else 1.0
+
+
+def losses_of(run: Run, batch: Batch) -> Losses:
+    """Batch → representations → named losses, every plug-in's three hooks in order."""
+    for plugin in run.plugins:
+        batch = plugin.batch(run, batch)
+    reps = run.model.represent(batch)
+    for plugin in run.plugins:
+        reps = plugin.reps(run, batch, reps)
+    losses = run.model.losses(batch, reps)
+    for plugin in run.plugins:
+        losses = plugin.loss(run, batch, reps, losses)
+    return losses
+
+
+def total_of(losses: Losses) -> Tensor:
+    """The sum of the means of all named losses."""
+    return torch.stack([value.mean() for value in losses.values()]).sum()
+
+
+def central(run: Run, batch: Batch, moving: Sequence[nn.Parameter], update: torch.optim.Optimizer) -> dict[str, float]:
+    """One ordinary step on one machine; only the parameters of the phase receive gradients."""
+    half = run.plan.precision == "bfloat16"
+    cast = torch.autocast(run.device.type, dtype=torch.bfloat16) if half else contextlib.nullcontext()
+    with cast:
+        losses = losses_of(run, batch)
+        total = total_of(losses)
+    if not torch.isfinite(total):
+        parts = ", ".join(f"{k} = {float(v.mean()):.4g}" for k, v in losses.items())
+        raise OakumError(
+            f"The loss is not finite in phase '{run.phase.name}', epoch {run.epoch}, step {run.step} ({parts}). "
+            f"Lower learning_rate (now {run.plan.learning_rate:g}) or set clip_norm."
+        )
+    update.zero_grad(set_to_none=True)
+    total.backward(inputs=list(moving))
+    if run.plan.clip_norm:
+        nn.utils.clip_grad_norm_(moving, run.plan.clip_norm)
+    update.step()
+    return {name: float(value.detach().mean()) for name, value in losses.items()}

@@ -1,0 +1,44 @@
+"""The validation part as the engine sees it: one number that early stopping watches."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from oakum.data import Dataset, Filter
+from oakum.split.protocol import Split, Truth
+
+
+class Validation:
+    """Full ranking of all items for the users of the validation part, training items removed."""
+
+    def __init__(self, split: Split, *, users: int = 20_000, seed: int = 0) -> None:
+        self.split = split
+        truth = split.truth("valid")
+        known = np.flatnonzero(truth.histories.lengths > 0)
+        if len(known) > users:
+            from oakum.seeds import generator
+
+            known = np.sort(generator(seed, "validation users").choice(known, users, replace=False))
+        self.truth: Truth = truth.take(known)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The validation events as a data set, for phases that train on them."""
+        assert self.split.valid is not None
+        return self.split.train.with_interactions(self.split.valid)
+
+    def measure(self, model: Any, metric: str) -> float:
+        """The mean of the metric over the users of the part."""
+        from oakum.engine.scoring import Scoring
+        from oakum.metrics import measure
+        from oakum.recommending import rank
+
+        if not len(self.truth):
+            return 0.0
+        k = int(metric.partition("@")[2] or 10)
+        exclude = self.truth.histories if self.split.protocol.remove_seen else None
+        ranking = rank(Scoring(model, self.split.train), self.truth.queries, k, where=Filter(exclude=exclude))
+        return float(np.nanmean(measure(ranking, self.truth, [metric])[metric]))

@@ -1,0 +1,125 @@
+"""Matrix factorisation trained to rank observed items above unobserved ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from oakum import losses
+from oakum.data import Dataset, Ids, Queries, Schema
+from oakum.engine.learner import Losses, Model, Phase, Reps
+from oakum.engine.plan import Plan
+from oakum.nn.foldin import ridge
+from oakum.parameters import Range, Spec
+from oakum.sampling.batches import Batch, Order, Pairs, pairs
+
+
+class BPRMF(Spec):
+    """Vectors of users and items whose product ranks what a person will like first.
+
+    Paper: Rendle et al. 2009. L = mean softplus(s(u, j) − s(u, i)) + λ/2 (|p_u|² + |q_i|² + |q_j|²), s = p·q, with
+    one uniform negative j a positive. Memory 12 (users + items) d bytes, time epochs · events · d.
+    Newcomers: a ridge solve onto the item table. Differs from the paper in drawing events, not users, and in Adam.
+    """
+
+    slug = "bpr-mf"
+    embedding_dim: Annotated[int, Range(1, 4096, search=(16, 256), log=True), "width of the vectors"] = 64
+    l2: Annotated[float, Range(0, 100, search=(1e-6, 1e-2), log=True), "weight of the squares of the batch rows"] = 1e-4
+    num_negatives: Annotated[int, Range(1, 1024), "negatives a positive"] = 1
+    init_std: Annotated[float, Range(above=0), "standard deviation of the first values"] = 0.1
+    draw: Annotated[Literal["events", "users"], "every event once an epoch, or users uniformly and then an item"] = (
+        "events"
+    )
+
+    def plan(self) -> Plan:
+        """SELFRec's settings, with early stopping."""
+        return Plan(learning_rate=1e-3, batch_size=2048, epochs=200)
+
+    def build(self, schema: Schema) -> BPRMFModel:
+        """Empty tables of the right sizes."""
+        return BPRMFModel(self, schema)
+
+
+class BPRMFModel(Model):
+    """The tables, and the pairwise loss over a batch of them."""
+
+    private = ("users",)
+
+    def __init__(self, spec: Any, schema: Schema) -> None:
+        super().__init__()
+        self.spec = spec
+        self.users = nn.Embedding(schema.num_users, spec.embedding_dim)
+        self.items = nn.Embedding(schema.num_items, spec.embedding_dim)
+        nn.init.normal_(self.users.weight, std=spec.init_std)
+        nn.init.normal_(self.items.weight, std=spec.init_std)
+
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """The final vectors [users, d], [items, d]."""
+        return self.users.weight, self.items.weight
+
+    def batches(self, data: Dataset, phase: Phase, order: Order) -> Iterator[Batch]:
+        """Observed pairs that want negatives."""
+        return pairs(data, order, wants=self.spec.num_negatives, by=self.spec.draw)
+
+    def represent(self, batch: Batch) -> Reps:
+        """query, positive [b, d], negative [b, n, d] from the final tables; private names: the raw rows."""
+        assert isinstance(batch, Pairs)
+        assert batch.negatives is not None
+        users, items = self.tables()
+        u, i, j = batch.users, batch.items, batch.negatives.items
+        return {
+            "query": users[u],
+            "positive": items[i],
+            "negative": items[j],
+            "_raw_query": self.users.weight[u],
+            "_raw_positive": self.items.weight[i],
+            "_raw_negative": self.items.weight[j],
+        }
+
+    def losses(self, batch: Batch, reps: Reps) -> Losses:
+        """bpr [b], and l2 [b] of the raw rows."""
+        positive = (reps["query"] * reps["positive"]).sum(-1)
+        negative = (reps["query"].unsqueeze(1) * reps["negative"]).sum(-1)
+        raw = losses.l2(reps["_raw_query"], reps["_raw_positive"], reps["_raw_negative"])
+        return {"bpr": losses.bpr(positive, negative), "l2": self.spec.l2 * raw}
+
+    def represent_query(self, batch: Batch) -> Tensor:
+        """The users' vectors [b, d]."""
+        assert isinstance(batch, Pairs)
+        return self.tables()[0][batch.users]
+
+    def item_table(self) -> Tensor:
+        """The items' vectors [i, d]."""
+        return self.tables()[1]
+
+    def query_vectors(self, queries: Queries) -> Tensor:
+        """Trained users by their row, newcomers by a ridge solve on their history."""
+        users, items = self.cached("tables", self.tables)
+        out = users[torch.from_numpy(np.maximum(queries.users, 0).astype(np.int64)).to(users.device)]
+        fresh = np.flatnonzero(queries.users < 0)
+        if len(fresh):
+            out = out.clone()
+            out[torch.from_numpy(fresh).to(out.device)] = self.newcomers(queries.take(fresh), items)
+        return out
+
+    def newcomers(self, queries: Queries, items: Tensor) -> Tensor:
+        """Vectors of people known by their history alone [q, d]."""
+        return ridge(items, queries.histories)
+
+    def item_vectors(self) -> Tensor:
+        """The items' vectors [items, d]."""
+        out: Tensor = self.cached("tables", self.tables)[1]
+        return out
+
+    def score(self, queries: Queries, items: Ids | None = None) -> Tensor:
+        """Dot products."""
+        vectors, table = self.query_vectors(queries), self.item_vectors()
+        if items is None:
+            return vectors @ table.T
+        chosen = table[torch.from_numpy(np.maximum(items, 0).astype(np.int64)).to(table.device)]
+        out = vectors @ chosen.T if items.ndim == 1 else (vectors.unsqueeze(1) * chosen).sum(-1)
+        return out.masked_fill(torch.from_numpy(items < 0).to(out.device), torch.nan)

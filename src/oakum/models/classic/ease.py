@@ -1,0 +1,77 @@
+"""Embarrassingly shallow autoencoder: one linear map from what people had to what they would have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oakum.data import Dataset, Ids, Queries, Schema
+from oakum.engine.closed import ClosedForm, pick
+from oakum.errors import ParameterError
+from oakum.parameters import Range, Spec
+
+
+class EASE(Spec):
+    """Each item's presence regressed on all others: B = argmin |X − XB|² + λ|B|², zero diagonal.
+
+    Paper: Steck 2019. P = (XᵀX + λ1)⁻¹, B[i, j] = −P[i, j] / P[j, j], s = x B. Memory 4 · items² bytes (twice while
+    fitting), time items³; refused above `memory_gb`. Newcomers: their row times B, equal to a known user's.
+    """
+
+    slug = "ease"
+    l2: Annotated[float, Range(above=0, search=(20, 2000), log=True), "λ; grows with the number of users"] = 300.0
+    memory_gb: Annotated[float, Range(above=0), "largest memory the fit may need"] = 8.0
+
+    def build(self, schema: Schema) -> EASEModel:
+        """An empty map; a catalogue too large for the budget is refused before anything is allocated."""
+        need = 8 * schema.num_items**2 / 2**30
+        if need > self.memory_gb:
+            raise ParameterError(
+                f"EASE needs {need:.1f} GiB for {schema.num_items:,} items and memory_gb is {self.memory_gb:g}; "
+                "raise memory_gb, or use item-knn or ials, whose memory grows with the data."
+            )
+        return EASEModel(self, schema)
+
+
+class EASEModel(ClosedForm):
+    """A dense items × items map."""
+
+    def fit(self, data: Dataset, *, seed: int = 0, progress: Callable[[float], None] | None = None) -> None:
+        """Gram matrix, Cholesky, inverse in place, division by the diagonal of the *column*."""
+        from scipy.linalg import lapack
+
+        x = data.matrix
+        gram = (x.T @ x).toarray(order="F").astype(np.float32, order="F")
+        gram.flat[:: len(gram) + 1] += np.float32(self.spec.l2)
+        lower, info = lapack.spotrf(gram, lower=1, overwrite_a=1)
+        inverse, info2 = lapack.spotri(lower, lower=1, overwrite_c=1)
+        if info or info2:
+            raise ParameterError(f"EASE could not invert its Gram matrix; raise l2 (now {self.spec.l2:g}).")
+        n = len(inverse)
+        for start in range(0, n, 1024):  # mirror the lower triangle in blocks
+            stop = min(n, start + 1024)
+            inverse[start:stop, stop:] = inverse[stop:, start:stop].T
+            block = inverse[start:stop, start:stop]
+            inverse[start:stop, start:stop] = np.tril(block) + np.tril(block, -1).T
+        inverse /= -np.diagonal(inverse).copy()[None, :]
+        np.fill_diagonal(inverse, 0.0)
+        self.map = np.ascontiguousarray(inverse, np.float32)
+        self.seen = data.item_counts > 0
+
+    def score(self, queries: Queries, items: Ids | None = None) -> NDArray[np.float32]:
+        """The history's row times the map."""
+        out = np.asarray(queries.histories.matrix(self.schema.num_items) @ self.map, np.float32)
+        out[:, ~self.seen] = np.nan
+        out[queries.histories.lengths == 0] = np.nan
+        return pick(out, items)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The map and which items were seen."""
+        return {"map": self.map, "seen": self.seen}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Put them back."""
+        self.map, self.seen = state["map"], state["seen"].astype(bool)

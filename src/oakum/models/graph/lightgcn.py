@@ -1,0 +1,79 @@
+"""Neighbourhood averaging of user and item vectors: the strong and simple graph baseline."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from oakum.data import Dataset, Queries, Schema
+from oakum.engine.learner import Facts, Phase
+from oakum.engine.plan import Plan
+from oakum.models.classic.bpr_mf import BPRMF, BPRMFModel
+from oakum.nn.propagate import Bipartite, mean_of, propagate
+from oakum.parameters import Range
+
+
+class LightGCN(BPRMF):
+    """Matrix factorisation whose vectors are averaged over the graph of who had what.
+
+    Paper: He et al. 2020. E^{l+1} = Ã E^l with Ã = D^-½ A D^-½ over users and items, Z = Σ_l E^l / (L + 1),
+    s(u, i) = Z_u · Z_i; BPR loss on Z, λ on the rows of E⁰ only. L = 0 is BPR-MF to the last bit.
+    Memory 12 (users + items) d + 24 events bytes; time a batch: 4 L · events · d multiply-adds.
+    Newcomers: the same propagation from the vectors of their items, without a vector of their own.
+    """
+
+    slug = "lightgcn"
+    num_layers: Annotated[int, Range(0, 16, search=(1, 4)), "propagation layers L"] = 3
+    draw: Annotated[Literal["events", "users"], "the reference draws users uniformly, then one of their items"] = "users"
+
+    def plan(self) -> Plan:
+        """The reference's settings, with early stopping in place of the fixed 1000 epochs."""
+        return Plan(learning_rate=1e-3, batch_size=2048, epochs=1000, evaluate_every=10)
+
+    def build(self, schema: Schema) -> LightGCNModel:
+        """Empty tables of the right sizes."""
+        return LightGCNModel(self, schema)
+
+
+class LightGCNModel(BPRMFModel):
+    """BPR-MF whose final tables are propagated ones."""
+
+    def prepare(self, data: Dataset, phase: Phase) -> Facts:
+        """The graph of distinct training pairs, as CSR."""
+        matrix = data.matrix
+        return {
+            "graph_indptr": torch.from_numpy(matrix.indptr.astype("int64")),
+            "graph_indices": torch.from_numpy(matrix.indices.astype("int64")),
+        }
+
+    def put_facts(self, facts: Facts) -> None:
+        """Build the operator once, whenever the graph changes."""
+        super().put_facts(facts)
+        if "graph_indptr" in self.facts:
+            self.graph = Bipartite(self.facts["graph_indptr"], self.facts["graph_indices"], self.items.num_embeddings)
+
+    def layers(self) -> tuple[list[Tensor], list[Tensor]]:
+        """E⁰ … E^L of users and of items."""
+        return propagate(self.graph, self.users.weight, self.items.weight, self.spec.num_layers)
+
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Z of users and of items."""
+        users, items = self.layers()
+        return mean_of(users), mean_of(items)
+
+    def newcomers(self, queries: Queries, items: Tensor) -> Tensor:
+        """z = Σ_{l<L} Σ_{i in H} E_i^l / sqrt(|H| deg(i)) / (L + 1): the user side of the propagation."""
+        if self.spec.num_layers == 0:
+            return super().newcomers(queries, items)
+        _, layers = self.cached("layers", self.layers)
+        scaled = self.cached("scaled", lambda: torch.stack(layers[:-1]).sum(0) * self.graph.item_scale[:, None])
+        histories = queries.histories.matrix(len(scaled))
+        out = torch.full((len(queries), scaled.shape[1]), torch.nan, device=scaled.device)
+        for r in range(len(queries)):
+            own = histories.indices[histories.indptr[r] : histories.indptr[r + 1]]
+            if len(own):
+                rows = scaled[torch.from_numpy(own.astype("int64")).to(scaled.device)]
+                out[r] = rows.sum(0) / (len(own) ** 0.5 * (self.spec.num_layers + 1))
+        return out

@@ -1,0 +1,81 @@
+"""From scores to ranked lists, for anything that scores: blocks over requests, filters that still give k items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oakum.data import Filter, Ids, Queries, Ragged, Ranking
+from oakum.kernels.topk import topk, topk_scores
+
+
+def rank(
+    model: Any,
+    queries: Queries,
+    k: int,
+    *,
+    where: Filter | None = None,
+    popularity: NDArray[np.float32] | None = None,
+    block_bytes: int = 1 << 25,
+) -> Ranking:
+    """The best `k` items of each request.
+
+    Uses `query_vectors` / `item_vectors` where the model has them, `score` otherwise; memory is bounded by
+    `block_bytes` of scores either way. Fewer than k come back only where fewer are allowed or can be scored.
+    With `popularity` [items], requests for which the model cannot say anything are answered by it and flagged.
+    """
+    where = where or Filter()
+    vectors = hasattr(model, "query_vectors") and hasattr(model, "item_vectors")
+    table = model.item_vectors() if vectors else None
+    found: list[Ids] = []
+    values: list[NDArray[np.float32]] = []
+    step = 1024
+    start = 0
+    while start < len(queries):
+        part = queries.take(np.arange(start, min(start + step, len(queries))))
+        exclude = None if where.exclude is None else where.exclude.take(np.arange(start, start + len(part)))
+        if table is not None:
+            blank = _blank(where, len(table))
+            items, scores = topk(model.query_vectors(part), table, k, exclude=exclude, blank=blank, block_bytes=block_bytes)
+        else:
+            block = model.score(part)
+            if start == 0:
+                step = max(1, min(4096, block_bytes // (4 * block.shape[1])))
+            items, scores = _from_scores(block, k, where, exclude)
+        found.append(items)
+        values.append(scores)
+        start += len(part)
+    items = np.concatenate(found) if found else np.empty((0, k), np.int32)
+    scores = np.concatenate(values) if values else np.empty((0, k), np.float32)
+    if popularity is None:
+        return Ranking(items, scores)
+    silent = items[:, 0] < 0
+    if silent.any():
+        at = np.flatnonzero(silent)
+        block = np.repeat(popularity[None].astype(np.float32), len(at), 0)
+        exclude = None if where.exclude is None else where.exclude.take(at)
+        items[at], scores[at] = _from_scores(block, k, where, exclude)
+    return Ranking(items, scores, silent)
+
+
+def _blank(where: Filter, num_items: int) -> NDArray[np.bool_] | None:
+    if where.allow is None and where.deny is None:
+        return None
+    blank = np.zeros(num_items, bool)
+    if where.allow is not None:
+        blank[:] = True
+        blank[where.allow] = False
+    if where.deny is not None:
+        blank[where.deny] = True
+    return blank
+
+
+def _from_scores(
+    block: NDArray[np.float32], k: int, where: Filter, exclude: Ragged | None
+) -> tuple[Ids, NDArray[np.float32]]:
+    blank = _blank(where, block.shape[1])
+    if blank is not None:
+        block = np.where(blank, np.float32(np.nan), block)
+    return topk_scores(np.array(block, np.float32), k, exclude=exclude)

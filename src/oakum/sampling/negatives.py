@@ -1,0 +1,128 @@
+"""Drawing negatives: rejection against the training positives, in Numba, from counters instead of a generator.
+
+Draw a of slot s uses hash(key, s, a), so the draws of one row never depend on those of another.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+
+from oakum.sampling.batches import Batch, Negatives
+from oakum.seeds import derive
+
+TRIES = 64  # a user who has nearly everything may keep a positive after so many rejected draws
+
+
+@njit(cache=True, inline="always")
+def _mix(x: np.uint64) -> np.uint64:
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@njit(cache=True, inline="always")
+def _has(indices: NDArray[np.int32], low: int, high: int, item: int) -> bool:
+    while low < high:
+        middle = (low + high) >> 1
+        if indices[middle] < item:
+            low = middle + 1
+        else:
+            high = middle
+    return low < len(indices) and indices[low] == item
+
+
+@njit(cache=True, nogil=True)
+def reject_draws(key, users, n, num_items, cumulative, pool, indptr, indices):  # type: ignore[no-untyped-def]
+    """Int64 [len(users), n]. cumulative: float64 [items] running shares, or empty for uniform; pool: int64 items to
+    draw from instead, or empty. A draw that the user has (CSR indptr, indices) is redrawn."""
+    out = np.empty((len(users), n), np.int64)
+    for r in range(len(users)):
+        user = users[r]
+        low = indptr[user] if user >= 0 else 0
+        high = indptr[user + 1] if user >= 0 else 0
+        for c in range(n):
+            slot = _mix(np.uint64(key) ^ _mix(np.uint64(r * n + c)))
+            item = 0
+            for attempt in range(TRIES):
+                bits = _mix(slot + np.uint64(attempt))
+                share = np.float64(bits >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+                if len(pool):
+                    item = pool[np.int64(share * len(pool))]
+                elif len(cumulative):
+                    item = np.searchsorted(cumulative, share * cumulative[-1], side="right")
+                    item = min(item, num_items - 1)
+                else:
+                    item = np.int64(share * num_items)
+                if high == low or not (_has(indices, low, high, item)):
+                    break
+            out[r, c] = item
+    return out
+
+
+def _reject(run: Any, batch: Batch, n: int, name: str, cumulative: Any, pool: Any) -> NDArray[np.int64]:
+    owned = run.positives
+    users = batch.users.cpu().numpy() if hasattr(batch, "users") else np.full(len(batch), -1, np.int64)
+    key = derive(run.seed, "negatives", name, run.phase.name, run.epoch, run.step)
+    empty = np.empty(0, np.float64)
+    return reject_draws(
+        key,
+        users,
+        n,
+        owned.shape[1],
+        empty if cumulative is None else cumulative,
+        np.empty(0, np.int64) if pool is None else pool,
+        owned.indptr,
+        owned.indices,
+    )
+
+
+def draw_from(run: Any, batch: Batch, n: int, cumulative: NDArray[np.float64] | None) -> Negatives:
+    """Independent draws from a fixed distribution over all items (None: uniform)."""
+    items = _reject(run, batch, n, "fixed", cumulative, None)
+    if cumulative is None:
+        log_q = np.full(items.shape, -np.log(run.positives.shape[1]), np.float32)
+    else:
+        share = np.diff(cumulative, prepend=0.0) / cumulative[-1]
+        log_q = np.log(np.maximum(share, 1e-12))[items].astype(np.float32)
+    return Negatives(torch.from_numpy(items), torch.from_numpy(log_q))
+
+
+def popularity_table(run: Any, power: float) -> NDArray[np.float64]:
+    """Running sum of count ** power, float64 [items]; kept on the run for the next batch."""
+    name = f"popularity {power}"
+    if name not in run.memo:
+        counts = run.data.item_counts.astype(np.float64)
+        run.memo[name] = np.cumsum(np.where(counts > 0, counts**power, 0.0))
+    found: NDArray[np.float64] = run.memo[name]
+    return found
+
+
+def draw_in_batch(run: Any, batch: Any, n: int) -> Negatives:
+    """Positives of other rows of the batch."""
+    pool = batch.items.cpu().numpy().reshape(-1)
+    items = _reject(run, batch, n, "batch", None, pool[pool >= 0])
+    share = run.data.item_counts / max(1, run.data.item_counts.sum())
+    log_q = np.log(np.maximum(share, 1e-12))[items].astype(np.float32)
+    return Negatives(torch.from_numpy(items), torch.from_numpy(log_q))
+
+
+def draw_hard(run: Any, batch: Any, n: int, pool: int) -> Negatives:
+    """The best scored of `pool` uniform candidates for each negative, under the present weights."""
+    drawn = draw_from(run, batch, n * pool, None)
+    device = next(run.model.parameters()).device
+    with torch.no_grad():
+        scores = run.model.score_candidates(batch.to(device), drawn.items.to(device)).cpu()
+    best = scores.reshape(-1, n, pool).argmax(-1, keepdim=True)
+    take = lambda x: x.reshape(-1, n, pool).gather(-1, best).squeeze(-1)  # noqa: E731
+    return Negatives(take(drawn.items), take(drawn.log_q) + float(np.log(pool)))
+
+
+def side_by_side(parts: list[Negatives]) -> Negatives:
+    """Columns of several draws, joined."""
+    return Negatives(torch.cat([p.items for p in parts], 1), torch.cat([p.log_q for p in parts], 1))

@@ -1,0 +1,164 @@
+"""Rules that cut a log into train, validation and test parts."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oakum.data import Dataset, Interactions
+from oakum.errors import ProtocolError
+from oakum.seeds import generator, keyed_hash
+from oakum.split.protocol import Protocol, Split
+
+Mask = NDArray[np.bool_]
+
+
+def _parts(data: Dataset, rule: str, train: Mask, valid: Mask, test: Mask, **facts: object) -> Split:
+    log = data.interactions
+    if not train.any() or not test.any():
+        empty = "training" if not train.any() else "test"
+        raise ProtocolError(
+            f"The rule '{rule}' leaves no {empty} event of {len(log):,} in '{data.name}'; choose other shares or another rule."
+        )
+    known = data.with_interactions(log.take(train))
+    events = log.take(test)
+    left = _left_out(known, events)
+    held = log.take(valid) if valid.any() else None
+    return Split(known, held, events, Protocol(rule=rule, left_out=left, **facts))  # type: ignore[arg-type]
+
+
+def _left_out(train: Dataset, test: Interactions) -> tuple[str, ...]:
+    out = []
+    users = np.unique(test.users)
+    fresh = int((train.user_counts[users] == 0).sum())
+    if fresh:
+        out.append(
+            f"{fresh:,} of {len(users):,} test users have no training event; they are asked as newcomers and get popular items."
+        )
+    cold = train.item_counts[test.items] == 0
+    if cold.any():
+        out.append(
+            f"{int(cold.sum()):,} of {len(test):,} test events are of items without a training event, which no "
+            "collaborative model can recommend; they stay in the denominator."
+        )
+    return tuple(out)
+
+
+def split_by_time(data: Dataset, *, test: float = 0.2, valid: float = 0.1, cut: int | None = None) -> Split:
+    """One point in time for everybody: what happened before is known, what came after is asked.
+
+    test, valid: shares of the events after the cuts (the validation part is taken from the time just before the test
+    cut). cut: microseconds, in place of a share. All events of the moment of the cut go to the later side.
+    """
+    times = data.interactions.times
+    if times is None or not len(times) or times.min() == times.max():
+        raise ProtocolError(
+            f"A split by time needs times that differ, and '{data.name}' has none; use 'holdout' or 'leave-last' (which then "
+            "follows the order of the rows)."
+        )
+    order = np.sort(times)
+    at = int(order[min(len(order) - 1, int(len(order) * (1 - test)))]) if cut is None else cut
+    late = times >= at
+    before = order[order < at]
+    held = np.zeros(len(times), bool)
+    if valid > 0 and len(before):
+        start = before[min(len(before) - 1, int(len(before) * (1 - valid)))]
+        held = (times >= start) & ~late
+    return _parts(data, "time", ~late & ~held, held, late, cut=at)
+
+
+def split_leave_last(data: Dataset, *, test: int = 1, valid: int = 1) -> Split:
+    """The last `test` events of each user are asked, the `valid` before them validate.
+
+    Other people's later events are in training, so this leaks the future of the crowd; users with too few events stay
+    in training whole.
+    """
+    log = data.interactions
+    order = log.order()
+    counts = np.bincount(log.users, minlength=data.num_users)
+    ends = np.cumsum(counts)
+    from_end = np.empty(len(log), np.int64)
+    from_end[order] = ends[log.users[order]] - 1 - np.arange(len(log))
+    enough = (counts > test + valid)[log.users]
+    late = enough & (from_end < test)
+    held = enough & ~late & (from_end < test + valid)
+    return _parts(data, "leave-last", ~late & ~held, held, late)
+
+
+def split_holdout(data: Dataset, *, test: float = 0.2, valid: float = 0.1, seed: int = 0) -> Split:
+    """A random share of each user's events is asked; every user with two events or more keeps at least one."""
+    log = data.interactions
+    key = keyed_hash(int(generator(seed, "holdout").integers(1 << 62)), log.rows)
+    order = np.lexsort((key, log.users))
+    counts = np.bincount(log.users, minlength=data.num_users)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    place = np.empty(len(log), np.int64)
+    place[order] = np.arange(len(log)) - starts[log.users[order]]
+    # Stochastic rounding by user, so that the share holds over all users and not only over the heavy ones.
+    luck = generator(seed, "rounding").random((2, data.num_users))
+    asked = np.minimum(np.floor(counts * test + luck[0]).astype(np.int64), np.maximum(counts - 1, 0))
+    held_n = np.minimum(np.floor(counts * valid + luck[1]).astype(np.int64), np.maximum(counts - asked - 1, 0))
+    late = place < asked[log.users]
+    held = ~late & (place < (asked + held_n)[log.users])
+    return _parts(data, "holdout", ~late & ~held, held, late, seed=seed)
+
+
+def split_by_user(data: Dataset, *, test: float = 0.2, valid: float = 0.1, given: float = 0.8, seed: int = 0) -> Split:
+    """A share of the *users* is asked: nothing of them is trained on, `given` of their events is their history.
+
+    The split keeps their histories out of training, so models must answer them as newcomers; the given events are in
+    `protocol`'s history through the validation part only where it is the same user.
+    """
+    rng = generator(seed, "users")
+    draw = rng.random(data.num_users)
+    log = data.interactions
+    asked_user = draw < test
+    held_user = ~asked_user & (draw < test + valid)
+    order = log.order()
+    counts = np.bincount(log.users, minlength=data.num_users)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    place = np.empty(len(log), np.int64)
+    place[order] = np.arange(len(log)) - starts[log.users[order]]
+    later = place >= np.ceil(counts * given).astype(np.int64)[log.users]
+    late = asked_user[log.users] & later
+    held = held_user[log.users] & later
+    known = ~(asked_user | held_user)[log.users]
+    split = _parts(data, "users", known, held, late, seed=seed)
+    history = data.with_interactions(log.take(known | ((asked_user | held_user)[log.users] & ~later)))
+    return Split(split.train, split.valid, split.test, split.protocol, history)
+
+
+def split_cold_items(data: Dataset, *, test: float = 0.2, valid: float = 0.1, seed: int = 0) -> Split:
+    """A share of the *items* is asked: all their events are test events. For models that read item content."""
+    draw = generator(seed, "cold items").random(data.num_items)
+    items = data.interactions.items
+    late = draw[items] < test
+    held = ~late & (draw[items] < test + valid)
+    return _parts(data, "cold-items", ~late & ~held, held, late, seed=seed)
+
+
+def split_from_parts(
+    train: Dataset, test: Interactions, valid: Interactions | None = None, *, carve: float = 0.05, seed: int = 0
+) -> Split:
+    """Given files. Without a validation file, `carve` of the training events (random, by user) become one, so that
+    nothing is ever chosen on the test part."""
+    if valid is None and carve > 0:
+        inner = split_holdout(train, test=carve, valid=0.0, seed=seed)
+        kept, valid = inner.train, inner.test
+    else:
+        kept = train
+    known = train if valid is None else kept.with_interactions(train.interactions)
+    return Split(kept, valid, test, Protocol(rule="files", seed=seed, left_out=_left_out(known, test)))
+
+
+def split_none(data: Dataset) -> Split:
+    """No test part: everything trains."""
+    empty = data.interactions.take(np.zeros(len(data), bool))
+    return Split(data, None, empty, Protocol(rule="none"))
+
+
+def kfold(data: Dataset, *, folds: int = 5, seed: int = 0) -> list[Split]:
+    """Random folds of events: each is the test part once."""
+    place = keyed_hash(int(generator(seed, "folds").integers(1 << 62)), data.interactions.rows) % np.uint64(folds)
+    none = np.zeros(len(data), bool)
+    return [_parts(data, "k-fold", place != f, none, place == f, seed=seed) for f in range(folds)]
