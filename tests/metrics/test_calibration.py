@@ -27,7 +27,7 @@ def test_auc_agrees_with_all_pairs(seed, weighted):
     p, y, w = found.values, found.labels == 1, found.weight
     pairs = w[y][:, None] * w[~y][None]
     above = (p[y][:, None] > p[~y][None]) + (p[y][:, None] == p[~y][None]) / 2
-    assert calibration.auc(found).mean() == pytest.approx((pairs * above).sum() / pairs.sum())
+    assert calibration.auc(p, y, w) == pytest.approx((pairs * above).sum() / pairs.sum())
 
 
 def test_auc_intervals_cover_and_one_class_has_no_value():
@@ -36,10 +36,12 @@ def test_auc_intervals_cover_and_one_class_has_no_value():
     for r in range(repetitions):
         y = rng.random(300) < 0.3
         score = stats.norm.cdf(rng.normal(size=300) + y)
-        e = estimate(calibration.auc(Predictions(score, y.astype(float))), seed=r, resamples=300)
+        e = estimate(calibration.auc_by_row(score, y), seed=r, resamples=300)
         inside += e.low <= true <= e.high
     assert 0.90 <= inside / repetitions <= 0.99
-    assert np.isnan(calibration.auc(Predictions(np.array([0.5]), np.array([1.0])))).all()
+    assert np.isnan(calibration.auc([0.5], [1]))
+    with pytest.raises(DataError, match="1 of 2 scores are NaN"):
+        calibration.auc([0.5, np.nan], [1, 0])
 
 
 def test_weights_of_two_are_rows_twice():
@@ -47,8 +49,9 @@ def test_weights_of_two_are_rows_twice():
     double = Predictions(once.values, once.labels, np.where(np.arange(80) < 30, 2.0, 1.0))
     index = np.r_[np.arange(80), np.arange(30)]
     rows = Predictions(once.values[index], once.labels[index])
+    twice = calibration.auc(double.values, double.labels, double.weight)
+    assert twice == pytest.approx(calibration.auc(rows.values, rows.labels))
     for measure in (
-        calibration.auc,
         calibration.brier,
         calibration.log_loss,
         calibration.expected_calibration_error,

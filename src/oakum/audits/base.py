@@ -58,6 +58,7 @@ class Subject:
     mode: str
     k: int = 10
     changes: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)  # what was chosen on the validation part, by name
     seed: int = 0
 
     def bench(self) -> Bench:

@@ -69,7 +69,7 @@ def audits_for(mode: str, settings: Mapping[str, Any]) -> list[Audit]:
     """The audits of a run, in the order of the report."""
     drill = PoisoningDrill(shares=tuple(settings["shares"]), seeds=int(settings["drill_seeds"]))
     if mode == "quick":
-        drill = drill.replace(attacks=("bandwagon-profiles",), cures=("vat", "pca"))
+        drill = drill.replace(attacks=("bandwagon-profiles",), cures=("vat", "pca"), eps=(0.1, 0.3))
     return [
         AccuracyAudit(), drill, StabilityAudit(), ChurnAudit(), PopularityAudit(), NewcomersAudit(), CalibrationAudit()
     ]  # fmt: skip
@@ -105,6 +105,10 @@ def audit(
     workers = workers or max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
     store = None if folder is None else Path(folder) / ".fits"
     subject = tune(subject, store, workers, progress)
+    for a in chosen:
+        if isinstance(a, PoisoningDrill) and (sizing := a.sizing(subject)):
+            sized = run_trials(subject.bench(), list(sizing.values()), folder=store, workers=workers, progress=progress)
+            a.choose(subject, dict(zip(sizing, (sized[i] for i in range(len(sizing))), strict=True)))
     wanted: dict[str, Trial] = {f"table {n}": t for n, t in clean_trials(subject).items()}
     for a in chosen:
         wanted.update({f"{a.slug} {n}": t for n, t in a.trials(subject).items()})

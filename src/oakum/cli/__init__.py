@@ -7,12 +7,12 @@ import sys
 
 def main() -> None:
     """Run the command line; errors on purpose are one sentence, exit 2 for misuse and 3 for failure."""
-    from oakum.cli.app import app
+    from oakum.cli.app import dispatch
     from oakum.errors import DataError, Denied, Interrupted, MissingExtra, ModelFileError, OakumError, ParameterError, ProtocolError
 
     misuse = (DataError, ParameterError, ProtocolError, MissingExtra, ModelFileError, Denied)
     try:
-        app()
+        dispatch(sys.argv[1:])
     except misuse as error:
         print(f"oakum: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,14 +1,11 @@
-"""The tree of commands. Each is imported only when it is called, so that help is immediate."""
+"""The tree of commands. Each lives in a file that is imported only when it is called, so that help is immediate."""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from collections.abc import Sequence
 
-import click
-import typer
-import typer.core
-import typer.main
+from oakum.errors import ParameterError, nearest
 
 COMMANDS = {
     "audit": "Train, measure, attack and mend on your log; write a report.",
@@ -30,59 +27,36 @@ COMMANDS = {
 }
 
 
-class Lazy(typer.core.TyperGroup):
-    """A group whose commands live in files that are imported on use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order above: what a newcomer needs first."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> Any:
-        """The command; for the list of commands only its name and help."""
-        if name not in COMMANDS:
-            return None
-        if ctx.resilient_parsing or getattr(ctx, "_listing", False):
-            return click.Command(name, help=COMMANDS[name], short_help=COMMANDS[name])
-        module = importlib.import_module(f"oakum.cli.{name}")
-        if hasattr(module, "group"):
-            return typer.main.get_group(module.group)
-        one = typer.Typer(add_completion=False, rich_markup_mode=None)
-        one.command(name=name, help=module.run.__doc__)(module.run)
-        return typer.main.get_command(one)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Names and one line each, nothing imported."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Plain help: it must be there at once."""
-        click.Command.format_help(self, ctx, formatter)
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Options, then commands."""
-        click.Command.format_options(self, ctx, formatter)
-        self.format_commands(ctx, formatter)
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """A wrong name suggests the nearest."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from oakum.errors import ParameterError, nearest
-
-            raise ParameterError(f"There is no command '{args[0]}'.{nearest(args[0], COMMANDS)}")
-        return super().resolve_command(ctx, args)
+ABOUT = "Oakum trains recommenders on your own log, measures them honestly, attacks them, mends them, and shows the price."
 
 
-app = typer.Typer(
-    cls=Lazy,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Oakum trains recommenders on your own log, measures them honestly, attacks them, mends them, and shows the price.",
-)
+def help_text() -> str:
+    """What `oakum --help` prints."""
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name.ljust(width)}  {text}" for name, text in COMMANDS.items())
+    return f"Usage: oakum COMMAND [ARGS]…\n\n{ABOUT}\n\nCommands:\n{rows}\n\n`oakum COMMAND --help` explains one; `oakum audit` is the place to start."
 
 
-@app.callback()
-def _root() -> None:
-    """Oakum trains recommenders on your own log, measures them honestly, attacks them, mends them, and shows the price."""
+def dispatch(arguments: Sequence[str]) -> None:
+    """Run one command line."""
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(help_text())
+        return
+    if arguments[0] in ("--version", "-V"):
+        from oakum import __version__
+
+        print(__version__)
+        return
+    name = arguments[0]
+    if name not in COMMANDS:
+        raise ParameterError(f"There is no command '{name}'.{nearest(name, COMMANDS)}")
+    import typer
+
+    module = importlib.import_module(f"oakum.cli.{name}")
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.callback()(lambda: None)
+    if hasattr(module, "group"):
+        app.add_typer(module.group, name=name)
+    else:
+        app.command(name=name)(module.run)
+    app(list(arguments), prog_name="oakum")

@@ -89,17 +89,30 @@ def log_loss(predictions: Predictions) -> Floats:
     return influence(-w * np.where(y == 1, np.log(p), np.log1p(-p)), w)
 
 
-def auc(predictions: Predictions) -> Floats:
-    """The chance that a positive row is scored above a negative one, ties one half, weighted.
+def auc(scores: Any, labels: Any, weights: Any = None) -> float:
+    """The chance that a positive row is scored above a negative one, ties one half, weighted; NaN without both.
 
-    One value a row (placement values, DeLong et al. 1988): their mean is the AUC and their spread gives its
-    variance. NaN in all rows where one class is missing. Cost: one sort.
+    scores: any real numbers [n], higher is more positive; labels: [n], 0 or 1; weights: [n] or None.
     """
-    w, positive = predictions.weight, predictions.labels == 1
+    values = auc_by_row(scores, labels, weights)
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def auc_by_row(scores: Any, labels: Any, weights: Any = None) -> Floats:
+    """One value a row whose mean is `auc` and whose spread gives its variance (DeLong et al. 1988), [n].
+
+    NaN in all rows where one class is missing. Cost: one sort.
+    """
+    s, positive = np.asarray(scores, np.float64), np.asarray(labels) > 0
+    w = np.ones(len(s)) if weights is None else np.asarray(weights, np.float64)
+    if np.isnan(s).any():
+        raise DataError(
+            f"{int(np.isnan(s).sum())} of {len(s)} scores are NaN and cannot be ranked; leave them out."
+        )
     total1, total0 = float(w[positive].sum()), float(w[~positive].sum())
     if total1 == 0 or total0 == 0:
         return np.full(len(w), np.nan)
-    _, code = np.unique(predictions.values, return_inverse=True)
+    _, code = np.unique(s, return_inverse=True)
     ones = np.bincount(code, weights=w * positive)
     zeros = np.bincount(code, weights=w * ~positive)
     below = (np.cumsum(zeros) - zeros / 2)[code] / total0  # share of negatives below a row, ties half
@@ -155,7 +168,7 @@ def summarise_predictions(
 ) -> dict[str, Estimate]:
     """auc, log_loss, brier, ece with intervals: over rows, or over users where the predictions name them."""
     values = {
-        "auc": auc(predictions),
+        "auc": auc_by_row(predictions.values, predictions.labels, predictions.weight),
         "log_loss": log_loss(predictions),
         "brier": brier(predictions),
         "ece": expected_calibration_error(predictions, bins=bins),

@@ -134,7 +134,7 @@ _WHOLE: list[_Row] = [
     ("top1_change", "lower", "query", 0.0, 1.0, ("other",), "share of queries whose first item differs",
      lambda f, t, k, c: stability.top1_change(f, _other(c))),
     ("auc", "higher", "row", 0.0, 1.0, (), "chance that a positive is scored above a negative",
-     lambda f, t, k, c: calibration.auc(f)),
+     lambda f, t, k, c: calibration.auc_by_row(f.values, f.labels, f.weight)),
     ("log_loss", "lower", "row", 0.0, None, (), "mean negative log likelihood of the labels, nats",
      lambda f, t, k, c: calibration.log_loss(f)),
     ("brier", "lower", "row", 0.0, 1.0, (), "mean squared error of the probabilities",
