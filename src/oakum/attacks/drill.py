@@ -126,7 +126,7 @@ def attack(
         targets=tuple(train.items.decode(goal.codes)),
         before={n: exposure(mean(before, n), seed=seed) for n in names},
         after={n: exposure(mean(after, n), seed=seed) for n in names},
-        lift=lift(mean(before, main), mean(after, main)),
+        lift=lift(mean(before, main), mean(after, main), seed=seed).value,
         reach=float(np.nanmean(reach(mean(before, main), mean(after, main)))),
         budget=budget,
         cost=found.cost,

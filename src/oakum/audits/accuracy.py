@@ -12,7 +12,7 @@ from oakum.audits.record import Finding, Plot, SystemResult
 from oakum.audits.trials import Result, Trial
 from oakum.metrics import measure
 from oakum.metrics.estimate import Estimate
-from oakum.metrics.stability import churn, jaccard, rbo
+from oakum.metrics.stability import churn, frbo, jaccard
 from oakum.metrics.statistics import compare, estimate
 from oakum.parameters import Range
 
@@ -157,7 +157,7 @@ class ChurnAudit(Audit):
                 continue
             a, b = subject.test_lists(mine[0]), subject.test_lists(mine[1])
             changed = estimate(churn(a, b, self.k), seed=subject.seed)
-            overlap = estimate(rbo(a, b, 0.9, self.k), seed=subject.seed)
+            overlap = estimate(frbo(a, b, self.k), seed=subject.seed)
             first = float(np.mean(a.items[:, 0] != b.items[:, 0]))
             loss = 1 - goodness(changed.value, 0.8, 0.1)
             out.append(
@@ -209,11 +209,11 @@ class StabilityAudit(Audit):
         for system in subject.victims:
             clean = subject.test_lists(results[f"{system.slug} seed {subject.seeds[0]}"])
             touched = subject.test_lists(results[f"{system.slug} removed"])
-            moved = estimate(rbo(clean, touched, 0.9, self.k), seed=subject.seed)
+            moved = estimate(frbo(clean, touched, self.k), seed=subject.seed)
             floor = None
             if system.learned and len(subject.seeds) > 1:
                 other = subject.test_lists(results[f"{system.slug} seed {subject.seeds[1]}"])
-                floor = estimate(rbo(clean, other, 0.9, self.k), seed=subject.seed)
+                floor = estimate(frbo(clean, other, self.k), seed=subject.seed)
             loss = 1 - goodness(moved.value, 0.5, 0.99)
             beside = f"; two seeds on the same log agree to {within(floor)}" if floor else " (it has no seed)"
             out.append(

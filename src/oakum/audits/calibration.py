@@ -12,7 +12,7 @@ from oakum.audits.accuracy import clean_trials
 from oakum.audits.base import Audit, Subject, goodness, verdict_of, within
 from oakum.audits.record import Finding, Plot
 from oakum.audits.trials import Result, Trial
-from oakum.metrics.calibration import expected_calibration_error
+from oakum.metrics.calibration import Predictions, expected_calibration_error
 from oakum.metrics.statistics import estimate
 from oakum.parameters import Range
 from oakum.seeds import generator
@@ -47,8 +47,10 @@ class CalibrationAudit(Audit):
                 continue
             a, b = _platt(scores[train], labels[train])
             chance = 1 / (1 + np.exp(-(a * scores + b)))
-            raw = expected_calibration_error(np.clip(scores[test], 0, 1), labels[test], bins=self.bins)
-            cured = expected_calibration_error(chance[test], labels[test], bins=self.bins)
+            raw, cured = (
+                expected_calibration_error(Predictions(p, labels[test]), bins=self.bins, binning="equal-mass").mean()
+                for p in (np.clip(scores[test], 0, 1), chance[test])
+            )
             # Units are users: resample them, since the places of one list hang together.
             gap = np.abs(chance[test] - labels[test])
             per_user = np.bincount(rows[test], gap, minlength=len(ranking)) / np.maximum(np.bincount(rows[test], minlength=len(ranking)), 1)

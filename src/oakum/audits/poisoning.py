@@ -155,14 +155,14 @@ class PoisoningDrill(Audit):
                     "exposure before": within(clean, 4),
                     "exposure after": within(table[attack, share], 4),
                     "people newly reached": percent(float(np.nanmean(reach(clean_hits, after)))),
-                    "log-odds lift": round(lift(clean_hits, after), 2),
+                    "log-odds lift": round(lift(clean_hits, after, seed=subject.seed).value, 2),
                     "apart": "no" if table[attack, share].overlaps(clean) else "yes",
                 }
             )
         top = max(self.shares)
         worst = max(self.attacks, key=lambda a: table[a, top].value)
         attacked = table[worst, top]
-        price = budget_to_harm(np.array(self.shares), np.array([table[worst, s].value for s in self.shares]), self.harm)
+        price = budget_to_harm(self.shares, [table[worst, s].value for s in self.shares], harm=self.harm).share
         accuracy = lambda what: np.nanmean(  # noqa: E731
             [per_user(subject, results[f"{system.slug} {what}seed {s}"], "ndcg@10") for s in seeds], 0
         )
@@ -225,11 +225,12 @@ class PoisoningDrill(Audit):
         self, subject: Subject, system: System, cure: str, worst: str, top: float, hits: Any, accuracy: Any,
         base: NDArray[np.float64], clean: Estimate, attacked: Estimate,
     ) -> Cure:  # fmt: skip
-        after = exposure(hits(f"{cure} {self._key(worst, top)} "), seed=subject.seed)
+        cured = hits(f"{cure} {self._key(worst, top)} ")
+        after = exposure(cured, seed=subject.seed)
         gap = compare(accuracy(f"{cure} clean "), base, seed=subject.seed).difference
         mean = float(np.nanmean(base))
         price = Estimate(gap.value / mean, gap.low / mean, gap.high / mean, gap.n, f"paired, {gap.how}")
-        saved = success_reduction(clean, attacked, after)
+        saved = success_reduction(hits(""), hits(f"{self._key(worst, top)} "), cured, seed=subject.seed).value
         eps = subject.notes.get(f"{system.slug} {cure} eps")
         size = f" at eps {eps}, chosen on the validation part" if eps is not None else ""
         words = (
