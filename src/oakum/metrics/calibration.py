@@ -92,8 +92,8 @@ def log_loss(predictions: Predictions) -> Floats:
 def auc(scores: Any, labels: Any, weights: Any = None) -> float:
     """The chance that a positive row is scored above a negative one, ties one half, weighted.
 
-    scores: any real numbers [n], higher is more positive; labels: [n], 0 or 1; weights: [n] or None. NaN where
-    one class is missing.
+    scores: any real numbers [n], higher = more positive; labels: [n], 0 or 1; weights: [n] or None.
+    NaN where one class is missing.
     """
     values = auc_by_row(scores, labels, weights)
     return float(values.mean()) if len(values) else float("nan")
