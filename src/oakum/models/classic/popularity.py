@@ -37,7 +37,7 @@ class Popularity(Spec):
 class Recent(Popularity):
     """The items that most people had lately: distinct users within the last `window_days` of the log.
 
-    Memory: one number an item; time: one pass. Needs times.
+    Memory: one number an item; time: one pass. Needs times. Newcomers get the same list.
     """
 
     slug = "recent"
@@ -56,7 +56,8 @@ class Recent(Popularity):
 class Decayed(Popularity):
     """Popularity that fades: s(j) = Σ over events of 2^(−age / half-life).
 
-    Memory: one number an item; time: one pass. Needs times. An infinite half-life counts all events alike.
+    Memory: one number an item; time: one pass. Needs times. An infinite half-life counts all events alike. Newcomers get
+    the same list.
     """
 
     slug = "decayed"
