@@ -44,7 +44,7 @@ def environment() -> Any:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    out.filters.update(cell=words.cell, number=words.number, interval=words.interval, duration=words.duration)
+    out.filters.update(cell=words.cell, number=words.number, interval=words.interval, duration=words.duration, metric=words.metric)
     out.globals.update(marks=words.MARKS)
     return out
 
@@ -71,6 +71,7 @@ def view(report: AuditReport) -> dict[str, Any]:
     protocol = report.protocol
     return {
         "report": report,
+        "started": words.started(report.started),
         "verdict_line": words.verdict_line(report),
         "plank": next((f for f in findings if f["is_plank"]), None),
         "cure": cure,
@@ -134,7 +135,7 @@ def anchors(findings: Sequence[Finding]) -> list[str]:
 
 
 def _shown(value: Any) -> Any:
-    return words.clean(value) if type(value) is str else value
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", words.clean(value)) if type(value) is str else value
 
 
 def _audited(report: AuditReport) -> list[tuple[str, str]]:
@@ -153,9 +154,8 @@ def _audited(report: AuditReport) -> list[tuple[str, str]]:
 def _finding(f: Finding, anchor: str, is_plank: bool) -> dict[str, Any]:
     from markupsafe import Markup
 
-    rows = [(n, e) for n, e in (("clean", f.clean), ("under attack" if f.cures or f.threat else "under test", f.attacked)) if e]
-    if f.clean is None and f.attacked is None:
-        rows = []
+    names = ("clean", "under attack") if f.threat or f.cures else ("undisturbed", "disturbed")
+    rows = [(n, e) for n, e in zip(names, (f.clean, f.attacked), strict=True) if e]
     rows += [(f"with {c.slug}", c.after) for c in f.cures if c.after is not None]
     rows = [(n, e) for n, e in rows if math.isfinite(e.value)]
     digits = words.digits_of([e for _, e in rows])
@@ -167,8 +167,9 @@ def _finding(f: Finding, anchor: str, is_plank: bool) -> dict[str, Any]:
         "is_plank": is_plank,
         "loss": None if f.loss is None or not math.isfinite(f.loss) else min(1.0, max(0.0, f.loss)),
         "estimates": [(n, words.interval(e, digits), f"{e.n:,}", e.how) for n, e in rows],
-        # One number needs no drawing.
-        "picture": Markup(plots.intervals(rows, alt, f"{anchor}-i")) if len(rows) > 1 else None,
+        # One number needs no drawing, and a finding without an attack brings its own.
+        "picture": Markup(plots.intervals(rows, alt, f"{anchor}-i")) if len(rows) > 1 and (f.cures or not f.plots) else None,
+        "first": words.first_sentence((f.reason or f.sentence) if f.verdict == "not measured" else f.sentence),
         "plots": [
             {"plot": p, "svg": Markup(plots.draw(p, f"{anchor}-{i}")), "table": table(*plots.table_of(p))}
             for i, p in enumerate(f.plots)
@@ -211,6 +212,8 @@ def _accuracy(report: AuditReport, *, newcomers: bool = False) -> dict[str, Any]
             beats.setdefault(str(c["a"]), []).append(str(c["metric"]))
     rows = []
     for s in report.systems:
+        if not of(s):
+            continue
         cells = []
         for m in metrics:
             e = of(s).get(m)
@@ -218,7 +221,7 @@ def _accuracy(report: AuditReport, *, newcomers: bool = False) -> dict[str, Any]
             noise = s.seed_noise.get(m) if not newcomers else None
             seed = f"seed ± {words.number(noise, digits[m])}" if noise is not None else ""
             cells.append({"value": value, "bounds": bounds, "best": best.get(m) == s.slug, "noise": seed})
-        rows.append({"s": s, "cells": cells, "beats": beats.get(s.slug, []), "seconds": words.duration(s.seconds)})
+        rows.append({"s": s, "cells": cells, "beats": [] if newcomers else beats.get(s.slug, []), "seconds": words.duration(s.seconds)})
     return {"metrics": metrics, "rows": rows, "any_best": any(best.values())}
 
 

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 from oakum.audits.record import Plot
 from oakum.metrics.estimate import Estimate
 from oakum.report.palette import SERIES
-from oakum.report.words import cell, clean
+from oakum.report.words import cell, clean, number
 
 ROLES = ("ink", "muted", "line", "edge", "paper", "weak", *SERIES)
 PAINT = {role: f"#a100{i:02x}" for i, role in enumerate(ROLES)}
@@ -33,7 +33,7 @@ def draw(plot: Plot, prefix: str) -> str:
     """One plot as an `<svg role="img">`. prefix: makes its ids unique in the page."""
     painters: dict[str, Callable[[Any, Plot], None]] = {"bars": _bars, "lines": _lines, "heat": _heat}
     rows = sum(len(s.get("y", ())) for s in plot.series)
-    heights = {"bars": 70 + 26 * max(rows, 1), "lines": 250 + 16 * len(plot.series), "heat": 90 + 26 * len(plot.series)}
+    heights = {"bars": 70 + 26 * max(rows, 1), "lines": 250 + 18 * len(plot.series), "heat": 90 + 26 * len(plot.series)}
     return _svg(lambda axes: painters[plot.kind](axes, plot), heights[plot.kind], plot.alt or plot.title, prefix)
 
 
@@ -42,19 +42,19 @@ def intervals(rows: Sequence[tuple[str, Estimate]], label: str, prefix: str) -> 
 
     def paint(axes: Any) -> None:
         for i, (name, e) in enumerate(rows):
-            colour = PAINT["s1"] if name.startswith("under") else PAINT["s0"] if i == 0 else PAINT["s2"]
-            marker = "D" if name.startswith("under") else "o" if i == 0 else "s"
+            colour = PAINT["s1"] if name in ("under attack", "disturbed") else PAINT["s0"] if i == 0 else PAINT["s2"]
+            marker = "D" if name in ("under attack", "disturbed") else "o" if i == 0 else "s"
             if math.isfinite(e.low) and math.isfinite(e.high):
                 axes.plot([e.low, e.high], [i, i], color=colour, linewidth=2.2, solid_capstyle="butt")
                 for end in (e.low, e.high):
                     axes.plot([end, end], [i - 0.14, i + 0.14], color=colour, linewidth=1.4)
             axes.plot([e.value], [i], marker=marker, color=colour, markersize=7, linestyle="none")
-        axes.set_yticks(range(len(rows)), [_short(n, 26) for n, _ in rows])
+        axes.set_yticks(range(len(rows)), [_short(n, 20) for n, _ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.margins(x=0.08)
         axes.grid(axis="x", color=PAINT["line"], linewidth=0.8)
 
-    return _svg(paint, 48 + 30 * len(rows), label, prefix)
+    return _svg(paint, 52 + 32 * len(rows), label, prefix)
 
 
 def table_of(plot: Plot) -> tuple[list[str], list[list[str]]]:
@@ -82,7 +82,7 @@ def _bars(axes: Any, plot: Plot) -> None:
             low, high = _bounds(s, j)
             if low is not None and high is not None:
                 axes.plot([low, high], [at, at], color=PAINT["ink"], linewidth=1.6)
-            names.append(_short(f"{x} ({s.get('name')})" if len(plot.series) > 1 else str(x), 26))
+            names.append(_short(f"{x} ({s.get('name')})" if len(plot.series) > 1 else str(x), 20))
             at += 1
     axes.set_yticks(range(at), names)
     axes.set_ylim(at - 0.4, -0.6)
@@ -108,7 +108,7 @@ def _lines(axes: Any, plot: Plot) -> None:
     axes.grid(color=PAINT["line"], linewidth=0.8)
     if plot.series:
         axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.02, 1.0), frameon=False, fontsize=10, labelcolor=PAINT["ink"], handlelength=3,
+            loc="lower left", bbox_to_anchor=(-0.02, 1.0), frameon=False, fontsize=11.5, labelcolor=PAINT["ink"], handlelength=3,
             borderaxespad=0.2, labelspacing=0.25,
         )  # fmt: skip
 
@@ -119,16 +119,19 @@ def _heat(axes: Any, plot: Plot) -> None:
     grid = [[_value(v) for v in s.get("y", ())] for s in plot.series]
     known = [v for row in grid for v in row if math.isfinite(v)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    # Three digits of the largest, and the same number of decimals for all.
+    digits = 2 - math.floor(math.log10(max(abs(low), abs(high)))) if max(abs(low), abs(high)) > 0 else 0
+    digits = min(6, max(0, digits))
     columns = [str(c) for c in plot.series[0].get("x", ())] if plot.series else []
     for i, row in enumerate(grid):
         for j, v in enumerate(row):
             depth = 0.06 + 0.4 * (v - low) / (high - low or 1) if math.isfinite(v) else 0.0
             axes.add_patch(Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, facecolor=PAINT["s0"], alpha=depth, linewidth=0))
-            axes.text(j, i, cell(v), ha="center", va="center", fontsize=10, color=PAINT["ink"])
+            axes.text(j, i, number(v, digits), ha="center", va="center", fontsize=12, color=PAINT["ink"])
     axes.set_xlim(-0.5, max(len(columns), 1) - 0.5)
     axes.set_ylim(len(grid) - 0.5, -0.5)
     axes.set_xticks(range(len(columns)), [_short(c, 12) for c in columns])
-    axes.set_yticks(range(len(grid)), [_short(str(s.get("name", "")), 22) for s in plot.series])
+    axes.set_yticks(range(len(grid)), [_short(str(s.get("name", "")), 20) for s in plot.series])
     axes.set_xlabel(plot.x_label)
     axes.set_ylabel(plot.y_label)
 
@@ -139,7 +142,7 @@ def _svg(paint: Callable[[Any], None], height: float, label: str, prefix: str) -
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "oakum", "font.size": 11, "axes.unicode_minus": True}
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "oakum", "font.size": 12.5, "axes.unicode_minus": True}
     # A name in a script that the measuring font lacks is measured roughly and shown by the browser's own font.
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
@@ -152,7 +155,7 @@ def _svg(paint: Callable[[Any], None], height: float, label: str, prefix: str) -
         for side, spine in axes.spines.items():
             spine.set_visible(side in ("left", "bottom"))
             spine.set_color(PAINT["edge"])
-        axes.tick_params(colors=PAINT["edge"], labelcolor=PAINT["ink"], labelsize=10.5, length=3)
+        axes.tick_params(colors=PAINT["edge"], labelcolor=PAINT["ink"], labelsize=12, length=3)
         axes.set_axisbelow(True)
         paint(axes)
         for text in figure.findobj(Text):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import statistics
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -36,12 +38,12 @@ def number(value: float | None, digits: int = 4, *, sign: bool = False) -> str:
 
 
 def digits_of(estimates: Sequence[Estimate | None]) -> int:
-    """Decimals that show two digits of the smallest half interval: no more is known, no less is useful."""
+    """Decimals that show two digits of the typical half interval: no more is known, less is of no use."""
     halves = [(e.high - e.low) / 2 for e in estimates if e is not None]
     halves = [h for h in halves if math.isfinite(h) and h > 0]
     if not halves:
         return 4
-    return int(min(5, max(1, 1 - math.floor(math.log10(min(halves))))))
+    return int(min(5, max(1, 1 - math.floor(math.log10(statistics.median(halves))))))
 
 
 def interval(e: Estimate | None, digits: int | None = None, *, percent: bool = False, sign: bool = False) -> str:
@@ -95,6 +97,26 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def first_sentence(text: str) -> str:
+    """Up to the first full stop that ends a sentence."""
+    return re.split(r"(?<=[.!?])\s+(?=[A-Z0-9'\"(])", text, maxsplit=1)[0]
+
+
+def started(text: str) -> str:
+    """An ISO moment as people write it; other text as it is."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return text
+
+
+def metric(name: str) -> str:
+    """'hit_rate@10' → 'Hit rate@10', 'ndcg@10' → 'NDCG@10'."""
+    stem, at, k = name.partition("@")
+    known = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "auc": "AUC"}
+    return known.get(stem, sentence(stem.replace("_", " "))) + at + k
 
 
 def sentence(text: str) -> str:
