@@ -15,7 +15,7 @@ from oakum.metrics import accuracy, stability
 from oakum.metrics.context import Context
 from oakum.metrics.registry import summarise
 from oakum.metrics.statistics import estimate
-from oakum.split.protocol import Truth
+from oakum.splits.protocol import Truth
 
 ITEMS, K = 50_000, 20
 

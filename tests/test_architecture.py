@@ -55,7 +55,9 @@ def test_nothing_that_executes_can_be_read() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
-                assert called not in ("eval", "exec", "torch.load", "torch.save", "compile"), f"{name_of(path)}: {called}"
+                assert called not in ("eval", "exec", "torch.load", "torch.save", "compile"), (
+                    f"{name_of(path)}: {called}"
+                )
                 if called in ("np.load", "numpy.load"):
                     assert any(k.arg == "allow_pickle" and ast.unparse(k.value) == "False" for k in node.keywords)
 
@@ -63,7 +65,7 @@ def test_nothing_that_executes_can_be_read() -> None:
 LAYERS = [
     {"errors", "parameters", "seeds", "catalogue", "__init__", "py"},
     {"data"},
-    {"split", "kernels", "nn", "losses", "metrics", "sampling"},
+    {"splits", "kernels", "nn", "losses", "metrics", "sampling"},
     {"engine", "recommending"},
     {"models", "plugins", "store", "evaluation", "api", "tuning"},
     {"attacks", "defences"},
@@ -96,7 +98,12 @@ def test_models_import_no_other_system_but_those_they_extend() -> None:
         path = SRC / (module.removeprefix("oakum.").replace(".", "/") + ".py")
         for used in imports(TREES[path]):
             if used in by_module and used != module:
-                allowed = {entries()[s].code.split(":")[0] for e in entries().values() if e.code.startswith(module) for s in e.extends}
+                allowed = {
+                    entries()[s].code.split(":")[0]
+                    for e in entries().values()
+                    if e.code.startswith(module)
+                    for s in e.extends
+                }
                 assert used in allowed, f"{entry.slug} imports {used}"
 
 
@@ -109,7 +116,9 @@ def test_plugins_name_no_model() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_files_stay_readable(path: Path) -> None:
-    systems = {SRC / (e.code.split(":")[0].removeprefix("oakum.").replace(".", "/") + ".py") for e in entries().values()}
+    systems = {
+        SRC / (e.code.split(":")[0].removeprefix("oakum.").replace(".", "/") + ".py") for e in entries().values()
+    }
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= (300 if path in systems else 400), f"{lines} lines"
 
@@ -127,7 +136,13 @@ def test_the_hooks_are_frozen() -> None:
 def test_the_catalogue_and_the_code_agree() -> None:
     listed = {e.code for e in entries().values()}
     assert len(listed) == len(entries())
-    kinds = {"model": "models", "plugin": "plugins", "attack": "attacks", "defence": "defences", "audit": "audits"}
+    kinds = {
+        "model": "models",
+        "plugin": "plugins",
+        "attack": "attacks",
+        "defence": "defences",
+        "audit": "audits",
+    }
     found = set()
     for slug, entry in entries().items():
         cls = load_class(slug)
@@ -164,7 +179,7 @@ def run_python(code: str) -> str:
 
 
 def test_importing_oakum_loads_nothing_heavy() -> None:
-    heavy = "torch polars numba numpy scipy matplotlib pandas rich jinja2".split()
+    heavy = ["torch", "polars", "numba", "numpy", "scipy", "matplotlib", "pandas", "rich", "jinja2"]
     code = f"import sys, oakum; import oakum.cli.app as a; a.help_text(); print([m for m in {heavy!r} if m in sys.modules])"
     assert run_python(code) == "[]"
 
@@ -176,7 +191,7 @@ sys.modules["torch"] = None
 import numpy as np
 from oakum.api import fit
 from oakum.data.simulate import Market, simulate
-from oakum.split import split
+from oakum.splits import split
 from oakum.evaluation import evaluate
 parts = split(simulate(Market(users=60, items=50, events=1500)))
 print(round(evaluate(fit("ease", parts), parts).metrics["recall@20"].value, 1) > 0)
@@ -201,7 +216,18 @@ def test_public_names_are_sorted_and_there() -> None:
     assert oakum.__all__ == sorted(oakum.__all__)
     for name in oakum.__all__:
         assert callable(getattr(oakum, name)), name
-    assert {"read", "split", "fit", "evaluate", "attack", "defend", "audit", "save", "load", "systems"} == set(oakum.__all__)
+    assert {
+        "read",
+        "split",
+        "fit",
+        "evaluate",
+        "attack",
+        "defend",
+        "audit",
+        "save",
+        "load",
+        "systems",
+    } == set(oakum.__all__)
 
 
 def test_dependencies_have_a_reason() -> None:

@@ -8,7 +8,9 @@ import polars as pl
 from oakum.data import Dataset, Interactions, Vocabulary
 
 
-def log_of(pairs: list[tuple[int, int]], users: int, items: int, *, times: list[int] | None = None, name: str = "toy") -> Dataset:
+def log_of(
+    pairs: list[tuple[int, int]], users: int, items: int, *, times: list[int] | None = None, name: str = "toy"
+) -> Dataset:
     """A data set from (user, item) codes; ids are u0, u1, … and i0, i1, …"""
     u, i = (np.array(x, np.int32) for x in zip(*pairs, strict=True))
     moments = np.arange(len(pairs), dtype=np.int64) * 1_000_000 if times is None else np.array(times, np.int64)

@@ -38,7 +38,7 @@ _HOME = {
     "load": "oakum.store",
     "read": "oakum.data.read",
     "save": "oakum.store",
-    "split": "oakum.split",
+    "split": "oakum.splits",
     "systems": "oakum.api",
 }
 
@@ -48,21 +48,15 @@ if TYPE_CHECKING:
     from oakum.audits.scorecard import audit
     from oakum.data.read import read
     from oakum.evaluation import evaluate
-    from oakum.split import split
+    from oakum.splits import split
     from oakum.store import load, save
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         import importlib
-        import sys
-        import types
 
-        value = getattr(importlib.import_module(_HOME[name]), name)
-        here = sys.modules[__name__]
-        if isinstance(getattr(here, name, None), types.ModuleType):
-            setattr(here, name, value)
-        return value
+        return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'oakum' has no attribute '{name}'")
 
 

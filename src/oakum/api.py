@@ -14,7 +14,7 @@ from oakum.engine.plan import Plan
 from oakum.engine.progress import Progress
 from oakum.errors import DataError, ParameterError, nearest
 from oakum.parameters import Spec, fields
-from oakum.split.protocol import Split
+from oakum.splits.protocol import Split
 
 
 def systems(kind: str | None = None) -> list[Entry]:

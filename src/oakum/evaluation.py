@@ -13,7 +13,7 @@ from oakum.engine.fitted import Fitted
 from oakum.errors import ProtocolError
 from oakum.metrics import Estimate, measure
 from oakum.metrics.statistics import estimate
-from oakum.split.protocol import Split, Truth
+from oakum.splits.protocol import Split, Truth
 
 BASES = ("ndcg", "recall", "capped_recall", "precision", "map", "mrr", "hit_rate")
 
@@ -33,7 +33,12 @@ class Evaluation:
 
 
 def evaluate(
-    fitted: Fitted, test: Split | Dataset, *, k: Sequence[int] = (10, 20), remove_seen: bool = True, seed: int = 0
+    fitted: Fitted,
+    test: Split | Dataset,
+    *,
+    k: Sequence[int] = (10, 20),
+    remove_seen: bool = True,
+    seed: int = 0,
 ) -> Evaluation:
     """Full ranking of all items for everybody with an event in the test part (of a split, or of another log).
 
@@ -44,7 +49,9 @@ def evaluate(
         return _evaluate_file(fitted, test, k=k, seed=seed)
     truth, notes = test.truth(), test.protocol.left_out
     if not len(truth):
-        raise ProtocolError("No test user has an item left to find: every test event repeats the user's training events.")
+        raise ProtocolError(
+            "No test user has an item left to find: every test event repeats the user's training events."
+        )
     queries = truth.queries
     where = Filter(exclude=truth.histories if remove_seen else None)
     ranking = fitted.rank(queries, max(k), where=where, fallback=True)
@@ -72,13 +79,15 @@ def _evaluate_file(fitted: Fitted, data: Dataset, *, k: Sequence[int] = (10, 20)
     pairs = np.unique(np.stack([log.users.astype(np.int64), place[log.items].astype(np.int64)], 1), axis=0)
     owners = fitted.histories.take(users)
     seen = owners.matrix(len(fitted.items) + len(extra))
-    from oakum.split.protocol import _contains
+    from oakum.splits.protocol import _contains
 
     fresh = ~_contains(seen, pairs[:, 0].astype(np.int32), pairs[:, 1].astype(np.int32))
     pairs = pairs[fresh]
     asked = np.unique(pairs[:, 0])
     if not len(asked):
-        raise ProtocolError("Every test event repeats a training event of the same user; there is nothing left to find.")
+        raise ProtocolError(
+            "Every test event repeats a training event of the same user; there is nothing left to find."
+        )
     counts = np.bincount(np.searchsorted(asked, pairs[:, 0]), minlength=len(asked))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     relevant = Ragged(offsets, pairs[:, 1].astype(np.int32))
@@ -89,11 +98,15 @@ def _evaluate_file(fitted: Fitted, data: Dataset, *, k: Sequence[int] = (10, 20)
     names = [f"{base}@{cut}" for cut in k for base in BASES]
     values = measure(ranking, truth, names)
     new = histories.lengths == 0
-    notes = [f"{len(asked):,} people measured, {int(new.sum()):,} of them without a past (answered with popular items)."]
+    notes = [
+        f"{len(asked):,} people measured, {int(new.sum()):,} of them without a past (answered with popular items)."
+    ]
     if (unknown := int((kept_items < 0).sum())) > 0:
         notes.append(f"{unknown:,} test events are of items the model does not know; they count and cannot be found.")
     if (dropped := int((~fresh).sum())) > 0:
-        notes.append(f"{dropped:,} test pairs repeat training events and are not counted: seen items are not recommended again.")
+        notes.append(
+            f"{dropped:,} test pairs repeat training events and are not counted: seen items are not recommended again."
+        )
     metrics = {n: estimate(v, seed=seed) for n, v in values.items()}
     apart = {n: estimate(v[new], seed=seed) for n, v in values.items()} if new.any() else {}
     return Evaluation(metrics, apart, tuple(notes))

@@ -12,7 +12,7 @@ from oakum.engine.plan import Plan
 from oakum.engine.validate import Validation
 from oakum.errors import MissingExtra, OakumError, ProtocolError
 from oakum.parameters import Field, fields
-from oakum.split.protocol import Split
+from oakum.splits.protocol import Split
 
 
 def space(slug: str) -> list[Field]:
@@ -60,7 +60,11 @@ def tune(
             fitted = fit(spec, parts, plan=plan or None, seed=seed)
         except OakumError as error:
             raise optuna.TrialPruned(str(error)) from None
-        value = validation.measure(fitted.scorer, metric) if not spec_is_learned(spec) else validation.measure(fitted.model, metric)
+        value = (
+            validation.measure(fitted.scorer, metric)
+            if not spec_is_learned(spec)
+            else validation.measure(fitted.model, metric)
+        )
         history.append({"settings": chosen, "value": value})
         tell(f"{len(history)}/{trials}: {metric} {value:.4f}  {chosen}")
         return value
@@ -72,4 +76,10 @@ def tune(
     if inside:
         study.enqueue_trial(first)
     study.optimize(objective, n_trials=trials)
-    return {"best": study.best_params, "value": study.best_value, "metric": metric, "trials": len(study.trials), "history": history}
+    return {
+        "best": study.best_params,
+        "value": study.best_value,
+        "metric": metric,
+        "trials": len(study.trials),
+        "history": history,
+    }

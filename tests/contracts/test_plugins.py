@@ -23,7 +23,10 @@ def test_acts_on_any_model(slug: str, model: str) -> None:
     data = random_log()
     plain = fit(spec_of(model), data, plan=PLAN, seed=1)
     acted = fit(spec_of(model), data, plan=PLAN, seed=1, plugins=[load_class(slug)(begin=0)])
-    same = [torch.equal(a, b) for a, b in zip(plain.model.state_dict().values(), acted.model.state_dict().values(), strict=True)]
+    same = [
+        torch.equal(a, b)
+        for a, b in zip(plain.model.state_dict().values(), acted.model.state_dict().values(), strict=True)
+    ]
     assert not all(same)
     assert all(np.isfinite(v) for v in acted.record.history[-1]["losses"].values())
 

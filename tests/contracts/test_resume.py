@@ -14,14 +14,20 @@ from oakum.engine import steps  # noqa: E402
 from oakum.engine.fit import fit  # noqa: E402
 from oakum.errors import Interrupted, ModelFileError  # noqa: E402
 from oakum.plugins.vat import VAT  # noqa: E402
-from oakum.split import split  # noqa: E402
+from oakum.splits import split  # noqa: E402
 from tests.contracts.test_models import LEARNED, spec_of  # noqa: E402
 from tests.toys import random_log  # noqa: E402
 
 
 def settings(slug: str, folder: Path | None) -> dict[str, Any]:
     plan = dict((entries()[slug].contract or {}).get("plan", {}))
-    return {**plan, "epochs": 4, "batch_size": 128, "evaluate_every": 1, "checkpoint": None if folder is None else str(folder)}
+    return {
+        **plan,
+        "epochs": 4,
+        "batch_size": 128,
+        "evaluate_every": 1,
+        "checkpoint": None if folder is None else str(folder),
+    }
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from oakum.data import Ragged, Ranking
-from oakum.split.protocol import Truth
+from oakum.splits.protocol import Truth
 
 
-def ranking(
-    lists: Sequence[Sequence[int]], scores: Sequence[Sequence[float]] | None = None, k: int = 0
-) -> Ranking:
+def ranking(lists: Sequence[Sequence[int]], scores: Sequence[Sequence[float]] | None = None, k: int = 0) -> Ranking:
     """Lists padded with -1; scores fall by one a place unless given."""
     k = max(k, *(len(x) for x in lists), 1)
     items = np.full((len(lists), k), -1, np.int32)

@@ -41,9 +41,7 @@ def test_whole_rows_agree_with_the_oracle_where_a_tie_straddles_the_end(case):
     scores, relevant, grades, k = case
     order = np.argsort(-scores, kind="stable")
     oracle = rank_metrics.expected(order, scores[order], dict(zip(relevant, grades, strict=True)), k)
-    found = accuracy.measure_scores(
-        scores[None], Ragged.of([relevant]), k, grades=np.array(grades, np.float32)
-    )
+    found = accuracy.measure_scores(scores[None], Ragged.of([relevant]), k, grades=np.array(grades, np.float32))
     for base in accuracy.BASES:
         assert found[f"{base}@{k}"][0] == pytest.approx(oracle[base], abs=1e-9), base
 

@@ -21,9 +21,7 @@ def test_exposure_coverage_gini_and_entropy_by_hand():
         ((2 - 5) * 0 + (6 - 5) * 1 + (8 - 5) * 2) / (4 * 3)
     )
     share = np.array([2, 1]) / 3
-    assert beyond.entropy(beyond.exposure(lists, 2, 4)) == pytest.approx(
-        -(share * np.log(share)).sum() / np.log(4)
-    )
+    assert beyond.entropy(beyond.exposure(lists, 2, 4)) == pytest.approx(-(share * np.log(share)).sum() / np.log(4))
 
 
 @settings(max_examples=60, deadline=None)
@@ -78,8 +76,6 @@ def test_diversity_within_lists_agrees_with_all_pairs(block):
 
 def test_diversity_of_equal_items_is_zero_and_needs_something_to_compare():
     same = np.ones((5, 3), np.float32)
-    assert beyond.intra_list_diversity(ranking([[0, 1, 2]]), 3, item_vectors=same)[0] == pytest.approx(
-        0, abs=1e-12
-    )
+    assert beyond.intra_list_diversity(ranking([[0, 1, 2]]), 3, item_vectors=same)[0] == pytest.approx(0, abs=1e-12)
     with pytest.raises(DataError, match="vectors or item categories"):
         beyond.intra_list_diversity(ranking([[0, 1]]), 2)

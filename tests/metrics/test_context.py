@@ -5,7 +5,7 @@ import numpy as np
 from oakum.data import Dataset, Interactions, Vocabulary
 from oakum.metrics import Context, summarise
 from oakum.metrics.fairness import by_group
-from oakum.split.protocol import truth_of
+from oakum.splits.protocol import truth_of
 
 from metrics.lists import ranking  # isort: skip
 

@@ -75,9 +75,7 @@ def test_pooled_intervals_cover_the_value_for_other_users_of_the_same_kind():
     draw = lambda: rng.choice(200, size=(150, 1), p=weight / weight.sum()).astype(np.int32)  # noqa: E731
     context = Context(num_items=200)
     as_ranking = lambda items: Ranking(items, np.zeros(items.shape, np.float32))  # noqa: E731
-    true = np.mean(
-        [measure(as_ranking(draw()), None, ["coverage@1"], context)["coverage@1"][0] for _ in range(300)]
-    )
+    true = np.mean([measure(as_ranking(draw()), None, ["coverage@1"], context)["coverage@1"][0] for _ in range(300)])
     for _ in range(repetitions):
         found = summarise(as_ranking(draw()), None, ["coverage@1"], context)["coverage@1"]
         inside += found.low <= true <= found.high

@@ -30,9 +30,7 @@ def test_target_rates_agree_with_the_definition(seed):
         users = [u for u in range(12) if genuine[u] and t not in owned[u]]
         if users:
             hits.append(np.mean([t in lists[u][:4] for u in users]))
-            gains.append(
-                np.mean([1 / np.log2(lists[u].index(t) + 2) if t in lists[u][:4] else 0 for u in users])
-            )
+            gains.append(np.mean([1 / np.log2(lists[u].index(t) + 2) if t in lists[u][:4] else 0 for u in users]))
     if hits:
         assert np.nanmean(exposure_by_user(found)) == pytest.approx(np.mean(hits))
         assert np.nanmean(exposure_by_user(gained)) == pytest.approx(np.mean(gains))

@@ -31,9 +31,7 @@ def plain(items: Sequence[int], grades: Mapping[int, float], k: int) -> dict[str
     return out
 
 
-def expected(
-    items: Sequence[int], scores: Sequence[float], grades: Mapping[int, float], k: int
-) -> dict[str, float]:
+def expected(items: Sequence[int], scores: Sequence[float], grades: Mapping[int, float], k: int) -> dict[str, float]:
     """The mean of `plain` over all orders of each run of equal scores; `items` may be the whole catalogue."""
     runs: list[list[int]] = []
     for position, item in enumerate(items):

@@ -121,7 +121,9 @@ def _drill(subject: str, title: str, after: float, loss: float, pca: float) -> F
             Plot(
                 kind="lines",
                 title=f"What fake accounts buy on {title}",
-                alt="; ".join(f"{x['name']}: {x['y'][-1]:.2f} % of lists at {x['x'][-1]:.1f} % fake accounts" for x in lines),
+                alt="; ".join(
+                    f"{x['name']}: {x['y'][-1]:.2f} % of lists at {x['x'][-1]:.1f} % fake accounts" for x in lines
+                ),
                 x_label="fake accounts, % of people",
                 y_label="lists with a target in the top 10, %",
                 series=lines,
@@ -193,7 +195,10 @@ def _others() -> list[Finding]:
         sentence="EASE beats the best baseline (popularity): NDCG@10 0.104 [0.100, 0.108], a paired gain of 0.0421 [0.0388, 0.0454] (67.8 %).",
         measure="paired difference of NDCG@10 to the best baseline over test users, all items ranked",
         clean=about(0.1042, 0.0041),
-        evidence=[{"system": s.slug, **{m: str(e) for m, e in s.metrics.items()}, "seed_noise": dict(s.seed_noise)} for s in _systems()],
+        evidence=[
+            {"system": s.slug, **{m: str(e) for m, e in s.metrics.items()}, "seed_noise": dict(s.seed_noise)}
+            for s in _systems()
+        ],
         power="2914 test users: a difference under 0.0033 would not be seen.",
         seconds=0.2,
     )
@@ -206,7 +211,10 @@ def _others() -> list[Finding]:
         sentence="Retraining BPRMF on the same data with another seed changes 40.9 % of the top 10 [40.1 %, 41.7 %] and the first item of 47.2 % of people.",
         measure="churn@10: share of the top 10 not in the list of the other seed, mean over test users",
         clean=about(0.409, 0.008),
-        evidence=[{"measure": "churn@10", "value": "0.409 [0.401, 0.417]"}, {"measure": "jaccard@10", "value": "0.431 [0.422, 0.440]"}],
+        evidence=[
+            {"measure": "churn@10", "value": "0.409 [0.401, 0.417]"},
+            {"measure": "jaccard@10", "value": "0.431 [0.422, 0.440]"},
+        ],
         advice="Average several seeds, or train longer with a smaller step, before you compare two releases.",
         power="2914 users, 2 seeds compared; one pair of seeds shows the size, not its spread.",
     )
@@ -244,7 +252,10 @@ def _others() -> list[Finding]:
         measure="NDCG@10 of test users asked by history alone, against the same users asked by name",
         clean=about(0.0899, 0.0089, 500),
         attacked=about(0.0746, 0.0082, 500),
-        evidence=[{"asked": "by name", "ndcg@10": "0.090 [0.081, 0.099]"}, {"asked": "strangers left without an answer", "ndcg@10": "0.0 %"}],
+        evidence=[
+            {"asked": "by name", "ndcg@10": "0.090 [0.081, 0.099]"},
+            {"asked": "strangers left without an answer", "ndcg@10": "0.0 %"},
+        ],
         advice="Retrain more often, or use a model that reads item content, where the cold share hurts.",
         power="500 test users asked twice.",
     )
@@ -326,8 +337,18 @@ def sample(**changes: Any) -> AuditReport:
             ],
         },
         "lint": [
-            {"code": "cold-items", "severity": "warning", "sentence": "1,217 of 9,812 test events (12 %) are of unseen items.", "count": 1217},
-            {"code": "new-users", "severity": "info", "sentence": "214 of 2,914 test users (7 %) have no past.", "count": 214},
+            {
+                "code": "cold-items",
+                "severity": "warning",
+                "sentence": "1,217 of 9,812 test events (12 %) are of unseen items.",
+                "count": 1217,
+            },
+            {
+                "code": "new-users",
+                "severity": "info",
+                "sentence": "214 of 2,914 test users (7 %) have no past.",
+                "count": 214,
+            },
         ],
         "systems": _systems(),
         "comparisons": [
@@ -343,12 +364,18 @@ def sample(**changes: Any) -> AuditReport:
             "mode": "quick",
             "seed": 0,
             "seeds": [0, 1],
-            "audits": [{"slug": "poisoning-drill", "shares": [0.003, 0.01, 0.03], "k": 10}, {"slug": "churn", "k": 10}],
+            "audits": [
+                {"slug": "poisoning-drill", "shares": [0.003, 0.01, 0.03], "k": 10},
+                {"slug": "churn", "k": 10},
+            ],
             "systems": [],
         },
         "versions": {"python": "3.11.7", "oakum": "0.1.0", "numpy": "2.3.1", "torch": "2.13.0"},
         "started": "2024-07-01T06:00:00+00:00",
         "seconds": 287.4,
-        "runs": [{"name": "bpr-mf seed 0", "seconds": 41.3, "stopped": ""}, {"name": "bpr-mf seed 1", "seconds": 40.8, "stopped": ""}],
+        "runs": [
+            {"name": "bpr-mf seed 0", "seconds": 41.3, "stopped": ""},
+            {"name": "bpr-mf seed 1", "seconds": 40.8, "stopped": ""},
+        ],
     }
     return AuditReport(**{**values, **changes})

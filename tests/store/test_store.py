@@ -57,8 +57,15 @@ def test_a_missing_or_linked_file_is_named(model: Any, tmp_path: Path, name: str
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.sampled_from([*FILES, "schema.json"]), at=st.integers(0, 4000), byte=st.integers(0, 255), fixed=st.booleans())
-def test_any_change_is_refused_or_harmless(model: Any, tmp_path: Path, name: str, at: int, byte: int, fixed: bool) -> None:
+@given(
+    name=st.sampled_from([*FILES, "schema.json"]),
+    at=st.integers(0, 4000),
+    byte=st.integers(0, 255),
+    fixed=st.booleans(),
+)
+def test_any_change_is_refused_or_harmless(
+    model: Any, tmp_path: Path, name: str, at: int, byte: int, fixed: bool
+) -> None:
     """Also when the digests were made to fit: what then loads is a model, what does not is refused in words."""
     import hashlib
     import shutil
@@ -113,7 +120,9 @@ def test_an_unknown_slug_suggests_the_nearest(model: Any, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("fails_at", range(8))
-def test_a_full_disk_leaves_the_old_model(model: Any, tmp_path: Path, fails_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_model(
+    model: Any, tmp_path: Path, fails_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save(model, tmp_path / "m")
     before = {p.name: p.read_bytes() for p in (tmp_path / "m").iterdir()}
     real, count = os.replace, {"n": 0}

@@ -17,7 +17,7 @@ from oakum.metrics import Estimate
 from oakum.metrics.robustness import exposure, lift, reach, target_hits, target_ndcg
 from oakum.parameters import Spec
 from oakum.seeds import generator
-from oakum.split.protocol import Split
+from oakum.splits.protocol import Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,9 @@ class AttackResult:
         }
 
 
-def exposures(fitted: Fitted, users: Ids, histories: Dataset, targets: Ids, owned: Any, k: Sequence[int]) -> dict[str, Any]:
+def exposures(
+    fitted: Fitted, users: Ids, histories: Dataset, targets: Ids, owned: Any, k: Sequence[int]
+) -> dict[str, Any]:
     """Target hits by user and target for each cut-off, and T-NDCG of the longest list."""
     own = histories.histories.take(users)
     ranking = fitted.rank(Queries(users, own), max(k), where=Filter(exclude=own))

@@ -126,10 +126,16 @@ class AccuracyAudit(Audit):
                     measure="paired difference of NDCG@10 to the best baseline over test users, all items ranked",
                     clean=row.metrics["ndcg@10"],
                     evidence=[
-                        {"system": r.slug, **{m: within(e) for m, e in r.metrics.items()}, "seed_noise": r.seed_noise}
+                        {
+                            "system": r.slug,
+                            **{m: within(e) for m, e in r.metrics.items()},
+                            "seed_noise": r.seed_noise,
+                        }
                         for r in rows
                     ],
-                    advice="" if beats else "Serve the baseline until a model beats it; check the data and the protocol first.",
+                    advice=""
+                    if beats
+                    else "Serve the baseline until a model beats it; check the data and the protocol first.",
                     power=f"{len(subject.truth)} test users: a difference under {(gain.high - gain.low) / 2:.4f} would not be seen.",
                     seconds=row.seconds,
                 )
@@ -178,7 +184,10 @@ class ChurnAudit(Audit):
                         {"measure": f"churn@{self.k}", "value": within(changed)},
                         {"measure": f"rank-biased overlap (p = 0.9, top {self.k})", "value": within(overlap)},
                         {"measure": "first item changed", "value": percent(first)},
-                        {"measure": f"jaccard@{self.k}", "value": within(estimate(jaccard(a, b, self.k), seed=subject.seed))},
+                        {
+                            "measure": f"jaccard@{self.k}",
+                            "value": within(estimate(jaccard(a, b, self.k), seed=subject.seed)),
+                        },
                     ],
                     advice="Average several seeds, or train longer with a smaller step, before you compare two releases.",
                     power=f"{len(a)} users, {len(mine)} seeds compared; one pair of seeds shows the size, not its spread.",
@@ -235,14 +244,17 @@ class StabilityAudit(Audit):
                         *([{"comparison": "same log, other seed", "overlap": within(floor)}] if floor else []),
                         {
                             "comparison": "lists that changed at all",
-                            "overlap": percent(float(np.mean((clean.items[:, : self.k] != touched.items[:, : self.k]).any(1)))),
+                            "overlap": percent(
+                                float(np.mean((clean.items[:, : self.k] != touched.items[:, : self.k]).any(1)))
+                            ),
                         },
                     ],
                     plots=[
                         Plot(
                             kind="bars",
                             title="Agreement of lists",
-                            alt=f"One event removed: {moved.value:.3f}" + (f"; other seed: {floor.value:.3f}" if floor else ""),
+                            alt=f"One event removed: {moved.value:.3f}"
+                            + (f"; other seed: {floor.value:.3f}" if floor else ""),
                             y_label="rank-biased overlap",
                             series=[
                                 {

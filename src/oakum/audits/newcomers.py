@@ -66,7 +66,10 @@ class NewcomersAudit(Audit):
                     attacked=estimate(b, seed=subject.seed),
                     evidence=[
                         {"asked": "by name", "ndcg@10": within(estimate(a, seed=subject.seed))},
-                        {"asked": "as a stranger with the same history", "ndcg@10": within(estimate(b, seed=subject.seed))},
+                        {
+                            "asked": "as a stranger with the same history",
+                            "ndcg@10": within(estimate(b, seed=subject.seed)),
+                        },
                         {"asked": "paired difference", "ndcg@10": within(gap.difference, 4)},
                         {"asked": "strangers left without an answer", "ndcg@10": percent(silent)},
                     ],

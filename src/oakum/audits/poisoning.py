@@ -40,7 +40,11 @@ class PoisoningDrill(Audit):
     k: Annotated[int, Range(1, 50), "places of a list that count as exposure"] = 50
     harm: Annotated[float, Range(above=0, below=1), "exposure that counts as harm for the price in accounts"] = 0.05
     seeds: Annotated[int, Range(1, 10), "seeds fitted"] = 2
-    eps: Annotated[tuple[float, ...], "sizes tried on the validation part for plug-ins that have one"] = (0.1, 0.2, 0.3)
+    eps: Annotated[tuple[float, ...], "sizes tried on the validation part for plug-ins that have one"] = (
+        0.1,
+        0.2,
+        0.3,
+    )
     tolerance: Annotated[float, Range(0, 1), "relative loss of validation accuracy that a size may cost"] = 0.01
 
     # --- the plan -----------------------------------------------------------------------------------------------
@@ -121,7 +125,9 @@ class PoisoningDrill(Audit):
                     out[f"{system.slug} {cure} clean seed {seed}"] = system.trial(defence=defence, seed=seed)
                     for attack in self.attacks:
                         key = self._key(attack, top)
-                        out[f"{system.slug} {cure} {key} seed {seed}"] = system.trial(data=key, defence=defence, seed=seed)
+                        out[f"{system.slug} {cure} {key} seed {seed}"] = system.trial(
+                            data=key, defence=defence, seed=seed
+                        )
         return out
 
     # --- the judgement ------------------------------------------------------------------------------------------
@@ -129,7 +135,9 @@ class PoisoningDrill(Audit):
         """One finding a victim: its worst technique, the price in accounts, each cure with its own price."""
         return [self._judge(subject, system, results) for system in subject.victims]
 
-    def _hits(self, subject: Subject, owned: Any, names: list[str], results: Mapping[str, Result]) -> NDArray[np.float64]:
+    def _hits(
+        self, subject: Subject, owned: Any, names: list[str], results: Mapping[str, Result]
+    ) -> NDArray[np.float64]:
         codes = self.goal(subject).codes
         found = [target_hits(results[n].lists, codes, owned, self.k) for n in names]
         out: NDArray[np.float64] = np.mean(found, 0)
@@ -167,7 +175,10 @@ class PoisoningDrill(Audit):
             [per_user(subject, results[f"{system.slug} {what}seed {s}"], "ndcg@10") for s in seeds], 0
         )
         base = accuracy("")
-        cures = [self._judge_cure(subject, system, c, worst, top, hits, accuracy, base, clean, attacked) for c in self.cures_for(system)]
+        cures = [
+            self._judge_cure(subject, system, c, worst, top, hits, accuracy, base, clean, attacked)
+            for c in self.cures_for(system)
+        ]
         people = int((subject.data.user_counts > 0).sum())
         loss = 1 - goodness(attacked.value, 0.20, 0.01)
         if attacked.overlaps(clean):
@@ -183,7 +194,11 @@ class PoisoningDrill(Audit):
             f"[{percent(attacked.low, 2)}, {percent(attacked.high, 2)}] of genuine lists."
         )
         best = max(
-            (c for c in cures if c.after is not None and c.after.value < attacked.value and not c.after.overlaps(attacked)),
+            (
+                c
+                for c in cures
+                if c.after is not None and c.after.value < attacked.value and not c.after.overlaps(attacked)
+            ),
             key=lambda c: attacked.value - (c.after.value if c.after else 0),
             default=None,
         )
@@ -218,7 +233,9 @@ class PoisoningDrill(Audit):
                 "only: an optimising adversary does at least as well."
             ),
             reason=self._reason(system, clean, attacked, cures),
-            seconds=float(sum(r.record.get("seconds", 0) for n, r in results.items() if n.startswith(f"{system.slug} "))),
+            seconds=float(
+                sum(r.record.get("seconds", 0) for n, r in results.items() if n.startswith(f"{system.slug} "))
+            ),
         )
 
     def _judge_cure(
@@ -234,7 +251,9 @@ class PoisoningDrill(Audit):
         eps = subject.notes.get(f"{system.slug} {cure} eps")
         size = f" at eps {eps}, chosen on the validation part" if eps is not None else ""
         words = (
-            f"takes back {percent(saved, 0)} of what the attack won" if np.isfinite(saved) else "had nothing to take back"
+            f"takes back {percent(saved, 0)} of what the attack won"
+            if np.isfinite(saved)
+            else "had nothing to take back"
         )
         return Cure(
             slug=cure,
@@ -276,12 +295,13 @@ class PoisoningDrill(Audit):
         return Plot(
             kind="lines",
             title=f"What fake accounts buy on {system.title}",
-            alt="; ".join(f"{s['name']}: {s['y'][-1]:.2f} % of lists at {s['x'][-1]:.1f} % fake accounts" for s in series),
+            alt="; ".join(
+                f"{s['name']}: {s['y'][-1]:.2f} % of lists at {s['x'][-1]:.1f} % fake accounts" for s in series
+            ),
             x_label="fake accounts, % of people",
             y_label=f"lists with a target in the top {self.k}, %",
             series=series,
         )
-
 
 
 def last_look(result: Result) -> float:

@@ -9,7 +9,14 @@ from oakum.claims.base import Claim, Context, Outcome
 from oakum.claims.common import figures, published, quality
 
 
-def _reach(slug: str, data: str, settings: dict[str, Any], plan: dict[str, Any] | None, want: dict[str, float], share: float) -> Callable[[Context], Outcome]:
+def _reach(
+    slug: str,
+    data: str,
+    settings: dict[str, Any],
+    plan: dict[str, Any] | None,
+    want: dict[str, float],
+    share: float,
+) -> Callable[[Context], Outcome]:
     """A measurement: fit on the published training part, reach the figures within a relative band or above."""
 
     def measure(context: Context) -> Outcome:
@@ -45,7 +52,13 @@ def _claim(
 
 ML1M, GOWALLA, LASTFM, CDS = "movielens-1m-implicit", "gowalla", "lastfm-trust", "amazon-cds"
 #: implicit's alpha 10, regularisation 0.05 in Rendle's form: a0 = 1/9, l2 = 0.05 a0 / (1 + a0), exponent 0.
-IMPLICIT = {"unobserved_weight": 1 / 9, "l2": 0.005, "frequency_exponent": 0.0, "epochs": 15, "embedding_dim": 64}
+IMPLICIT = {
+    "unobserved_weight": 1 / 9,
+    "l2": 0.005,
+    "frequency_exponent": 0.0,
+    "epochs": 15,
+    "embedding_dim": 64,
+}
 
 CLAIMS = (
     _claim("popularity", ML1M, {}, {"recall@20": 0.1161, "ndcg@10": 0.1108}, 0, source="five libraries agree"),

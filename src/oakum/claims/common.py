@@ -11,7 +11,7 @@ import numpy as np
 def published(folder: Path) -> Any:
     """Published train and test files as a split without a validation part (the papers used none)."""
     from oakum.data.read import read_parts
-    from oakum.split import split_from_parts
+    from oakum.splits import split_from_parts
 
     found = {n: next(folder.glob(f"{n}.*")) for n in ("train", "test")}
     train, test, _ = read_parts(found["train"], found["test"])

@@ -81,7 +81,9 @@ def no_layers(context: Context) -> Outcome:
     # Without the penalty: with it, four gradients of one table are added in another order, which moves the last bit.
     a = fit(LightGCN(num_layers=0, draw="events", l2=0.0), data, plan=plan, seed=1)
     b = fit(BPRMF(draw="events", l2=0.0), data, plan=plan, seed=1)
-    same = all(torch.equal(x, y) for x, y in zip(a.model.state_dict().values(), b.model.state_dict().values(), strict=True))
+    same = all(
+        torch.equal(x, y) for x, y in zip(a.model.state_dict().values(), b.model.state_dict().values(), strict=True)
+    )
     return Outcome("equal to the last bit after 3 epochs" if same else "differs", same)
 
 

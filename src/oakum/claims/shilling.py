@@ -72,7 +72,13 @@ def pca(context: Context) -> Outcome:
         and found["bandwagon-profiles 18"] <= 0.1
     )
     words = "; ".join(f"{k} {p:.2f} (AUC {a:.2f})" for k, (p, a) in rows.items())
-    return Outcome(words, holds, "" if holds else "The sheet does not say how many best-sellers its bandwagon profiles hold; ours have eleven beside the fillers.")
+    return Outcome(
+        words,
+        holds,
+        ""
+        if holds
+        else "The sheet does not say how many best-sellers its bandwagon profiles hold; ours have eleven beside the fillers.",
+    )
 
 
 def removal(context: Context) -> Outcome:

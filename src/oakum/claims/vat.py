@@ -46,7 +46,10 @@ def equal_users(context: Context) -> Outcome:
     lam = plugin.spec.rho * torch.sigmoid(1.0 / (grid + 1e-9) - 1)
     falling = bool((lam[1:] <= lam[:-1]).all()) and bool((lam[100:][1:] < lam[100:][:-1]).all())
     inside = float(lam.min()) > 0.5378 and float(lam.max()) <= 2.0
-    return Outcome(f"λ − 1 = {same:.1e}; range [{float(lam.min()):.4f}, {float(lam.max()):.4f}]", same < 1e-6 and falling and inside)
+    return Outcome(
+        f"λ − 1 = {same:.1e}; range [{float(lam.min()):.4f}, {float(lam.max()):.4f}]",
+        same < 1e-6 and falling and inside,
+    )
 
 
 def no_move(context: Context) -> Outcome:
@@ -63,10 +66,16 @@ def no_move(context: Context) -> Outcome:
     plain = fit(BPRMF(), data, plan=plan, seed=1)
     off = fit(BPRMF(), data, plan=plan, seed=1, plugins=[VAT(gamma=0.0, begin=0)])
     still = fit(BPRMF(), data, plan=plan, seed=1, plugins=[VAT(eps=0.0, begin=0)])
-    same = all(torch.equal(a, b) for a, b in zip(plain.model.state_dict().values(), off.model.state_dict().values(), strict=True))
+    same = all(
+        torch.equal(a, b)
+        for a, b in zip(plain.model.state_dict().values(), off.model.state_dict().values(), strict=True)
+    )
     losses = still.record.history[0]["losses"]
     twice = abs(losses["adversarial"] - losses["bpr"]) < 1e-6
-    return Outcome(f"gamma 0 {'equal' if same else 'differs'}; eps 0: adversarial − bpr = {losses['adversarial'] - losses['bpr']:.1e}", same and twice)
+    return Outcome(
+        f"gamma 0 {'equal' if same else 'differs'}; eps 0: adversarial − bpr = {losses['adversarial'] - losses['bpr']:.1e}",
+        same and twice,
+    )
 
 
 @cache
@@ -79,7 +88,7 @@ def _poisoned(data_dir: Any, seed: int) -> Any:
     from oakum.attacks.profiles.heuristic import BandwagonProfiles, RandomProfiles
     from oakum.claims.common import ten_core
     from oakum.data.read import read
-    from oakum.split.rules import _parts
+    from oakum.splits.rules import _parts
 
     frame = pl.read_parquet(data_dir / "interactions.parquet").select("user_id", "item_id", "timestamp")
     data = read(ten_core(frame), name="movielens-100k, 10-core")
@@ -97,7 +106,10 @@ def _poisoned(data_dir: Any, seed: int) -> Any:
     fakes = round(0.05 * data.num_users)
     budget = Budget(users=fakes, clicks=fakes * 60)
     logs = {"clean": split.train}
-    for name, technique in (("random", RandomProfiles()), ("bandwagon", BandwagonProfiles(popular_share=0.1))):
+    for name, technique in (
+        ("random", RandomProfiles()),
+        ("bandwagon", BandwagonProfiles(popular_share=0.1)),
+    ):
         logs[name] = propose(technique, split.train, goal, budget, seed=seed).change.apply(split.train)
     return split, goal, logs, owned_by(split.train, [split.test])
 
@@ -149,7 +161,9 @@ def _drill(context: Context, log: str) -> Outcome:
         "both better than BPR on both": min(vat[0], apr[0]) > bpr[0] and max(vat[1], apr[1]) < bpr[1],
     }
     failed = [k for k, v in parts.items() if not v]
-    return Outcome(_words(rows) + " (recall@20 / T-HR@50)", not failed, f"Fails: {', '.join(failed)}." if failed else "")
+    return Outcome(
+        _words(rows) + " (recall@20 / T-HR@50)", not failed, f"Fails: {', '.join(failed)}." if failed else ""
+    )
 
 
 def random_fakes(context: Context) -> Outcome:
@@ -164,14 +178,22 @@ def bandwagon_fakes(context: Context) -> Outcome:
 
 def clean_price(context: Context) -> Outcome:
     """On clean data adversarial training must not cost accuracy at a tuned eps."""
-    rows = {"BPR": _mean(context, "clean"), "APR(0.3)": _mean(context, "clean", "apr", 0.3), "VAT(0.3)": _mean(context, "clean", "vat", 0.3)}
+    rows = {
+        "BPR": _mean(context, "clean"),
+        "APR(0.3)": _mean(context, "clean", "apr", 0.3),
+        "VAT(0.3)": _mean(context, "clean", "vat", 0.3),
+    }
     worse = [k for k, v in rows.items() if v[0] < rows["BPR"][0]]
     return Outcome(_words(rows), not worse, f"Costs accuracy: {', '.join(worse)}." if worse else "")
 
 
 def random_direction(context: Context) -> Outcome:
     """A random move of equal length helps less than the gradient's."""
-    bpr, apr, control = _mean(context, "random"), _mean(context, "random", "apr", 0.3), _mean(context, "random", "random", 0.3)
+    bpr, apr, control = (
+        _mean(context, "random"),
+        _mean(context, "random", "apr", 0.3),
+        _mean(context, "random", "random", 0.3),
+    )
     holds = control[0] < apr[0] and control[1] > apr[1]
     return Outcome(_words({"BPR": bpr, "APR(0.3)": apr, "random direction (0.3)": control}), holds)
 

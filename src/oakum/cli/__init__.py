@@ -8,7 +8,16 @@ import sys
 def main() -> None:
     """Run the command line; errors on purpose are one sentence, exit 2 for misuse and 3 for failure."""
     from oakum.cli.app import dispatch
-    from oakum.errors import DataError, Denied, Interrupted, MissingExtra, ModelFileError, OakumError, ParameterError, ProtocolError
+    from oakum.errors import (
+        DataError,
+        Denied,
+        Interrupted,
+        MissingExtra,
+        ModelFileError,
+        OakumError,
+        ParameterError,
+        ProtocolError,
+    )
 
     misuse = (DataError, ParameterError, ProtocolError, MissingExtra, ModelFileError, Denied)
     try:
@@ -29,5 +38,8 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        print(f"oakum: {error.strerror or error}{where}. Free some space or name another folder.", file=sys.stderr)
+        print(
+            f"oakum: {error.strerror or error}{where}. Free some space or name another folder.",
+            file=sys.stderr,
+        )
         sys.exit(3)

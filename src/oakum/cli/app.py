@@ -27,7 +27,9 @@ COMMANDS = {
 }
 
 
-ABOUT = "Oakum trains recommenders on your own log, measures them honestly, attacks them, mends them, and shows the price."
+ABOUT = (
+    "Oakum trains recommenders on your own log, measures them honestly, attacks them, mends them, and shows the price."
+)
 
 
 def help_text() -> str:

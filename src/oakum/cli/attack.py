@@ -13,7 +13,9 @@ def run(
     technique: Annotated[str, typer.Argument(help="Slug of an attack; see `oakum systems`.")],
     log: Annotated[str, typer.Argument(help="A log, or a folder with train and test files.")],
     system: Annotated[str, typer.Option(help="The victim, by slug.")],
-    target: Annotated[list[str], typer.Option(help="An item id to promote; repeat for several (default: five cold items).")] = [],  # noqa: B006
+    target: Annotated[
+        list[str], typer.Option(help="An item id to promote; repeat for several (default: five cold items).")
+    ] = [],  # noqa: B006
     users: Annotated[str, typer.Option(help="Fake accounts: a number, or a share such as 1%.")] = "1%",
     defence: Annotated[str, typer.Option(help="A defence in place, by slug.")] = "",
     set_: Annotated[list[str], typer.Option("--set", help="name=value of the victim or of its plan.")] = [],  # noqa: B006
@@ -49,7 +51,9 @@ def run(
             defence=defence_of(defence) if defence else None, seeds=[seed + i for i in range(seeds)], seed=seed,
             progress=progress,
         )  # fmt: skip
-    lines = [f"{technique} against {system}: {result.cost.users} accounts, {result.cost.clicks} events, targets {list(result.targets)}"]
+    lines = [
+        f"{technique} against {system}: {result.cost.users} accounts, {result.cost.clicks} events, targets {list(result.targets)}"
+    ]
     lines += [f"{n:10} before {result.before[n]}   after {result.after[n]}" for n in result.before]
     lines.append(f"people newly reached {100 * result.reach:.2f} %, log-odds lift {result.lift:.2f}")
     show(result.to_json(), as_json, lines)

@@ -22,7 +22,13 @@ def settings(pairs: Sequence[str]) -> dict[str, str]:
     return out
 
 
-def read_log(path: str, user: str | None = None, item: str | None = None, value: str | None = None, time: str | None = None) -> Any:
+def read_log(
+    path: str,
+    user: str | None = None,
+    item: str | None = None,
+    value: str | None = None,
+    time: str | None = None,
+) -> Any:
     """A log, with what was guessed said on stderr."""
     from oakum.data.read import read
 
@@ -35,7 +41,7 @@ def read_log(path: str, user: str | None = None, item: str | None = None, value:
 def read_split(path: str, rule: str, seed: int, columns: dict[str, str | None] | None = None) -> Any:
     """A split of a log; a folder with train and test files is taken as published."""
     from oakum.data.read import read_parts
-    from oakum.split import split, split_from_parts
+    from oakum.splits import split, split_from_parts
 
     folder = Path(path)
     if folder.is_dir() and rule in ("auto", "files"):
@@ -52,7 +58,10 @@ def read_split(path: str, rule: str, seed: int, columns: dict[str, str | None] |
 
 def _part(folder: Path, name: str) -> Path | None:
     names = {"valid": ("valid", "validation")}.get(name, (name,))
-    return next((p for n in names for p in sorted(folder.glob(f"{n}.*")) if p.suffix in (".parquet", ".csv", ".tsv", ".txt")), None)
+    return next(
+        (p for n in names for p in sorted(folder.glob(f"{n}.*")) if p.suffix in (".parquet", ".csv", ".tsv", ".txt")),
+        None,
+    )
 
 
 def say(text: str) -> None:

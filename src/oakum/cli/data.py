@@ -9,7 +9,12 @@ import typer
 
 from oakum.cli.common import read_log, show
 
-group = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Check, describe, convert or fetch a log.")
+group = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Check, describe, convert or fetch a log.",
+)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Log = Annotated[str, typer.Argument(help="A log.")]
 
@@ -17,13 +22,17 @@ Log = Annotated[str, typer.Argument(help="A log.")]
 @group.command()
 def check(log: Log, as_json: Json = False) -> None:
     """Read a log and say what was guessed and what would spoil a training; exit 2 with the place of the first error."""
-    from oakum.split import split
-    from oakum.split.lint import lint
+    from oakum.splits import split
+    from oakum.splits.lint import lint
 
     data = read_log(log)
     found = [f.to_json() for f in lint(split(data))]
     lines = [f"{len(data):,} events of {data.num_users:,} users and {data.num_items:,} items: fine to read."]
-    show({"events": len(data), "notes": list(data.notes), "lint": found}, as_json, [*lines, *(f"{f['severity']}: {f['sentence']}" for f in found)])
+    show(
+        {"events": len(data), "notes": list(data.notes), "lint": found},
+        as_json,
+        [*lines, *(f"{f['severity']}: {f['sentence']}" for f in found)],
+    )
 
 
 @group.command()
@@ -36,7 +45,11 @@ def describe(log: Log, as_json: Json = False) -> None:
 
 
 @group.command()
-def convert(log: Log, out: Annotated[Path, typer.Argument(help="File to write; its ending says the form.")], as_json: Json = False) -> None:
+def convert(
+    log: Log,
+    out: Annotated[Path, typer.Argument(help="File to write; its ending says the form.")],
+    as_json: Json = False,
+) -> None:
     """Write a log in another form (.csv .tsv .parquet .arrow .jsonl .inter .txt)."""
     from oakum.data.convert import convert as convert_data
 

@@ -35,10 +35,14 @@ def run(
     check_needs(system, parts.train)
     subject = parts if len(parts.test) else parts.train
     with Shown(f"Fitting {system} with {defence}") as progress:
-        fitted, marks = defend(defence_of(defence, **values), spec, subject, plan=plan or None, seed=seed, progress=progress)
+        fitted, marks = defend(
+            defence_of(defence, **values), spec, subject, plan=plan or None, seed=seed, progress=progress
+        )
     store.save(fitted, out)
     flagged = parts.train.users.decode(marks.flagged) if marks.unit == "users" and len(marks.flagged) else []
     lines = [f"Saved {system} with {defence} to {out}."]
     if flagged:
-        lines.append(f"Taken out before training: {len(flagged)} accounts, most suspicious first: {', '.join(map(str, flagged[:10]))}")
+        lines.append(
+            f"Taken out before training: {len(flagged)} accounts, most suspicious first: {', '.join(map(str, flagged[:10]))}"
+        )
     show({"model": str(out), "defence": defence, "flagged": flagged}, as_json, lines)

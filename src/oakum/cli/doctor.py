@@ -20,7 +20,12 @@ def run(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
     found: dict[str, Any] = {"versions": versions(), "cores": cores}
     found["extras"] = {
         name: find_spec(module) is not None
-        for name, module in (("torch", "torch"), ("sql", "connectorx"), ("frames", "pandas"), ("tune", "optuna"))
+        for name, module in (
+            ("torch", "torch"),
+            ("sql", "connectorx"),
+            ("frames", "pandas"),
+            ("tune", "optuna"),
+        )
     }
     if found["extras"]["torch"]:
         import torch

@@ -43,13 +43,25 @@ def run(
     if spec_is_learned(spec):
         plan = {"checkpoint": str(state), **plan}
     with Shown(f"Fitting {system}") as progress:
-        fitted = fit(spec, parts if len(parts.test) else parts.train, plan=plan, plugins=plugins, seed=seed, progress=progress)
+        fitted = fit(
+            spec,
+            parts if len(parts.test) else parts.train,
+            plan=plan,
+            plugins=plugins,
+            seed=seed,
+            progress=progress,
+        )
     store.save(fitted, out)
     if state.exists():
         for left in state.iterdir():
             left.unlink()
         state.rmdir()
-    result = {"model": str(out), "system": spec.to_json(), "seconds": fitted.record.seconds, "stopped": fitted.record.stopped}
+    result = {
+        "model": str(out),
+        "system": spec.to_json(),
+        "seconds": fitted.record.seconds,
+        "stopped": fitted.record.stopped,
+    }
     lines = [f"Saved {system} to {out} ({fitted.record.seconds:.1f} s, {fitted.record.stopped})."]
     if len(parts.test):
         found = evaluation.evaluate(fitted, parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -13,8 +13,12 @@ from oakum.errors import DataError, ParameterError
 
 def run(
     model: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
-    users: Annotated[Optional[Path], typer.Option(help="A file of users: one id a line, or CSV or Parquet with user_id.")] = None,  # noqa: UP045
-    history: Annotated[Optional[str], typer.Option(help="Item ids of a newcomer, separated by commas, oldest first.")] = None,  # noqa: UP045
+    users: Annotated[
+        Path | None, typer.Option(help="A file of users: one id a line, or CSV or Parquet with user_id.")
+    ] = None,
+    history: Annotated[
+        str | None, typer.Option(help="Item ids of a newcomer, separated by commas, oldest first.")
+    ] = None,
     k: Annotated[int, typer.Option(help="Items a list.")] = 10,
     allow: Annotated[str, typer.Option(help="Only these items, separated by commas.")] = "",
     deny: Annotated[str, typer.Option(help="Never these items, separated by commas.")] = "",
@@ -38,7 +42,10 @@ def run(
     lines = []
     for a in answers:
         items = ", ".join(f"{i['item']} ({i['score']:.3f})" for i in a["items"])
-        lines.append(f"{a['user'] if a['user'] is not None else 'newcomer'}: {items}" + (f"  [{a['fallback']}]" if "fallback" in a else ""))
+        lines.append(
+            f"{a['user'] if a['user'] is not None else 'newcomer'}: {items}"
+            + (f"  [{a['fallback']}]" if "fallback" in a else "")
+        )
     show(answers, as_json, lines)
 
 

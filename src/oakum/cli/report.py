@@ -16,8 +16,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write the page of an audit again from its report.json; reads the record, never the run."""
-    from oakum.report import write
-    from oakum.report.page import read_report
+    from oakum.report import read, write
 
-    page, record = write(read_report(source), out)
+    page, record = write(read(source), out)
     show({"page": str(page), "record": str(record)}, as_json, [f"The report is {page}"])

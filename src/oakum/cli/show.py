@@ -22,7 +22,8 @@ def run(
     e = entry(slug)
     cls = load_class(slug)
     settings = [
-        {"name": f.name, "type": f.kind, "range": str(f.range or ""), "default": f.default, "meaning": f.doc} for f in fields(cls)
+        {"name": f.name, "type": f.kind, "range": str(f.range or ""), "default": f.default, "meaning": f.doc}
+        for f in fields(cls)
     ]
     plan = cls().plan().to_json() if hasattr(cls, "plan") else {}
     value = {
@@ -34,7 +35,13 @@ def run(
     if e.folds_in:
         lines.append(f"Newcomers: {e.folds_in}")
     lines += [f"Differs: {d}" for d in e.deviations]
-    lines += ["", *table([{k: str(v) for k, v in s.items()} for s in settings], ["name", "type", "range", "default", "meaning"])]
+    lines += [
+        "",
+        *table(
+            [{k: str(v) for k, v in s.items()} for s in settings],
+            ["name", "type", "range", "default", "meaning"],
+        ),
+    ]
     if plan:
         lines += ["", "Training: " + ", ".join(f"{k} = {v}" for k, v in plan.items() if v is not None)]
     show(value, as_json, lines)

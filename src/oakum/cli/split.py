@@ -19,8 +19,8 @@ def run(
 ) -> None:
     """Cut a log into files and say what would mislead about the cut."""
     from oakum.data.convert import convert
-    from oakum.split import split
-    from oakum.split.lint import lint
+    from oakum.splits import split
+    from oakum.splits.lint import lint
 
     data = read_log(log)
     parts = split(data, rule, seed=seed)
@@ -33,4 +33,8 @@ def run(
     found = [f.to_json() for f in lint(parts)]
     lines = [f"{name}: {n:,} events → {out / name}.parquet" for name, n in sizes.items()]
     lines += [f"{f['severity']}: {f['sentence']}" for f in found] + list(parts.protocol.left_out)
-    show({"rule": parts.protocol.rule, "cut": parts.protocol.cut, "events": sizes, "lint": found}, as_json, lines)
+    show(
+        {"rule": parts.protocol.rule, "cut": parts.protocol.cut, "events": sizes, "lint": found},
+        as_json,
+        lines,
+    )

@@ -14,7 +14,15 @@ def rows(entries: object) -> list[dict[str, object]]:
     from oakum.claims.base import count
 
     return [
-        {"slug": e.slug, "title": e.title, "kind": e.kind, "task": list(e.task), "needs": list(e.needs), "code": e.code, "claims": count(e)}
+        {
+            "slug": e.slug,
+            "title": e.title,
+            "kind": e.kind,
+            "task": list(e.task),
+            "needs": list(e.needs),
+            "code": e.code,
+            "claims": count(e),
+        }
         for e in entries  # type: ignore[attr-defined]
     ]
 

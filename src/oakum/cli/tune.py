@@ -25,5 +25,8 @@ def run(
     parts = read_split(log, split, seed)
     found = tune(system, parts, trials=trials, fixed=settings(set_), metric=metric, seed=seed, tell=say)
     flags = " ".join(f"--set {k}={v}" for k, v in found["best"].items())
-    lines = [f"best {metric} {found['value']:.4f} on the validation part after {found['trials']} settings", f"oakum fit {system} {log} {flags}"]
+    lines = [
+        f"best {metric} {found['value']:.4f} on the validation part after {found['trials']} settings",
+        f"oakum fit {system} {log} {flags}",
+    ]
     show(found, as_json, lines)

@@ -72,9 +72,13 @@ def fetch(name: str, folder: str | Path, *, known: dict[str, Known] | None = Non
                     out.write(chunk)
         except (urllib.error.URLError, TimeoutError, OSError) as error:
             reason = getattr(error, "reason", error)
-            raise DataError(f"{name} could not be fetched ({reason}); check the network, or put the files in {target} yourself.") from None
+            raise DataError(
+                f"{name} could not be fetched ({reason}); check the network, or put the files in {target} yourself."
+            ) from None
         if digest.hexdigest() not in words:
-            raise DataError(f"{name} arrived with MD5 {digest.hexdigest()}, which is not the published one; it was thrown away.")
+            raise DataError(
+                f"{name} arrived with MD5 {digest.hexdigest()}, which is not the published one; it was thrown away."
+            )
         _unpack(archive, aside / "files", name)
         inner = list((aside / "files").iterdir())
         os.replace(inner[0] if len(inner) == 1 and inner[0].is_dir() else aside / "files", target)
@@ -92,7 +96,9 @@ def _unpack(archive: Path, into: Path, name: str) -> None:
                 if path.is_absolute() or ".." in path.parts or (m.external_attr >> 16) & 0o170000 == 0o120000:
                     raise DataError(f"The archive of {name} holds an unsafe path ({m.filename!r}); it was thrown away.")
             if sum(m.file_size for m in members) > LARGEST:
-                raise DataError(f"The archive of {name} would unpack to more than {LARGEST >> 30} GiB; it was thrown away.")
+                raise DataError(
+                    f"The archive of {name} would unpack to more than {LARGEST >> 30} GiB; it was thrown away."
+                )
             into.mkdir()
             file.extractall(into)
     except zipfile.BadZipFile:

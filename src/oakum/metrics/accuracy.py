@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from oakum.data import Ragged, Ranking
 from oakum.errors import ParameterError, ProtocolError, nearest
 from oakum.metrics import _places
-from oakum.split.protocol import Truth
+from oakum.splits.protocol import Truth
 
 Floats = NDArray[np.float64]
 
@@ -82,16 +82,13 @@ def places(
     """
     if len(ranking) != len(truth):
         raise ProtocolError(
-            f"There are {len(ranking)} lists for {len(truth)} queries of the truth; rank exactly "
-            "`truth.queries`."
+            f"There are {len(ranking)} lists for {len(truth)} queries of the truth; rank exactly `truth.queries`."
         )
     if ties not in ("expected", "order"):
         raise ParameterError(f"Ties are 'expected' or taken in 'order'. Got {ties!r} instead.")
     kept = _cuts(cuts)
     if kept and kept[-1] > ranking.k:
-        raise ProtocolError(
-            f"A cut-off of {kept[-1]} needs lists as long; these have {ranking.k} places: rank more."
-        )
+        raise ProtocolError(f"A cut-off of {kept[-1]} needs lists as long; these have {ranking.k} places: rank more.")
     offsets, items, gains = _relevant(truth.relevant, truth.grades, exponential)
     lists = np.ascontiguousarray(ranking.items, np.int32)
     scores = np.ascontiguousarray(ranking.scores, np.float32)
@@ -117,9 +114,7 @@ def measure_scores(
     """
     table = np.ascontiguousarray(scores, np.float32)
     if table.ndim != 2 or len(table) != len(relevant):
-        raise ProtocolError(
-            f"Scores of shape {table.shape} do not fit {len(relevant)} queries: one row a query."
-        )
+        raise ProtocolError(f"Scores of shape {table.shape} do not fit {len(relevant)} queries: one row a query.")
     if exclude is not None:
         table = table.copy() if table is scores or table.base is not None else table
         table[exclude.owners(), exclude.items] = np.nan
@@ -151,9 +146,7 @@ def precision(ranking: Ranking, truth: Truth, k: int, *, ties: str = "expected")
     return places(ranking, truth, [k], ties=ties).value("precision", k)
 
 
-def ndcg(
-    ranking: Ranking, truth: Truth, k: int, *, ties: str = "expected", exponential: bool = False
-) -> Floats:
+def ndcg(ranking: Ranking, truth: Truth, k: int, *, ties: str = "expected", exponential: bool = False) -> Floats:
     """Discounted gain over the best possible one (Järvelin and Kekäläinen 2002), grades as gains, [q].
 
     exponential: gain 2^grade - 1 (Burges et al. 2005) instead of the grade; the same for binary relevance.
@@ -214,7 +207,5 @@ def _relevant(
         repeated[1:] = (owners[1:] == owners[:-1]) & (items[1:] == items[:-1])
         keep = (gains > 0) & ~repeated
         items, gains = np.ascontiguousarray(items[keep]), gains[keep]
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(owners[keep], minlength=len(relevant)))]).astype(
-            np.int64
-        )
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(owners[keep], minlength=len(relevant)))]).astype(np.int64)
     return offsets, items, (np.exp2(gains) - 1.0 if exponential else gains)

@@ -131,11 +131,7 @@ def intra_list_diversity(
         offsets = np.concatenate([[0], np.cumsum(n)])
         lists = sparse.csr_matrix((np.ones(offsets[-1]), items[shown], offsets), shape=(len(items), len(own)))
         total = lists @ unit
-        squared = (
-            np.asarray(total.multiply(total).sum(axis=1)).ravel()
-            if sparse.issparse(total)
-            else (total**2).sum(1)
-        )
+        squared = np.asarray(total.multiply(total).sum(axis=1)).ravel() if sparse.issparse(total) else (total**2).sum(1)
         pairs = n * (n - 1)
         with np.errstate(invalid="ignore", divide="ignore"):
             same = (squared - lists @ own) / pairs

@@ -44,9 +44,7 @@ class Predictions:
             )
         if not ((p >= 0) & (p <= 1)).all():
             row = int(np.flatnonzero(~((p >= 0) & (p <= 1)))[0])
-            raise DataError(
-                f"Prediction {row} is {p[row]}; probabilities lie in [0, 1]. Calibrate the scores first."
-            )
+            raise DataError(f"Prediction {row} is {p[row]}; probabilities lie in [0, 1]. Calibrate the scores first.")
         if not ((y == 0) | (y == 1)).all():
             row = int(np.flatnonzero((y != 0) & (y != 1))[0])
             raise DataError(f"Label {row} is {y[row]}; labels are 0 or 1. Cut ratings at a threshold first.")
@@ -107,9 +105,7 @@ def auc_by_row(scores: Any, labels: Any, weights: Any = None) -> Floats:
     s, positive = np.asarray(scores, np.float64), np.asarray(labels) > 0
     w = np.ones(len(s)) if weights is None else np.asarray(weights, np.float64)
     if np.isnan(s).any():
-        raise DataError(
-            f"{int(np.isnan(s).sum())} of {len(s)} scores are NaN and cannot be ranked; leave them out."
-        )
+        raise DataError(f"{int(np.isnan(s).sum())} of {len(s)} scores are NaN and cannot be ranked; leave them out.")
     total1, total0 = float(w[positive].sum()), float(w[~positive].sum())
     if total1 == 0 or total0 == 0:
         return np.full(len(w), np.nan)
@@ -123,9 +119,7 @@ def auc_by_row(scores: Any, labels: Any, weights: Any = None) -> Floats:
     return np.asarray(value + len(w) * w * (placement - value) / np.where(positive, total1, total0))
 
 
-def expected_calibration_error(
-    predictions: Predictions, *, bins: int = 15, binning: Binning = "equal-width"
-) -> Floats:
+def expected_calibration_error(predictions: Predictions, *, bins: int = 15, binning: Binning = "equal-width") -> Floats:
     """ECE = sum over bins of (weight of bin) |mean label - mean prediction|, as one value a row.
 
     (Naeini et al. 2015.) Noise alone makes it positive, by about sqrt(p(1-p) bins / n): compare equal n only.
@@ -157,9 +151,7 @@ def reliability(
         found = proportion(rate * effective, effective, level=level, unit="rows")
         happened = Estimate(rate, found.low, found.high, n, found.how)
         low, high = float(p.min()), float(p.max())
-        predicted = min(
-            high, max(low, float(np.average(p, weights=weight)))
-        )  # equal values may round past themselves
+        predicted = min(high, max(low, float(np.average(p, weights=weight))))  # equal values may round past themselves
         out.append(ReliabilityBin(low, high, n, predicted, happened))
     return out
 
@@ -203,9 +195,7 @@ def list_miscalibration(
     items = ranking.items[:, :k]
     shown = items >= 0
     offsets = np.concatenate([[0], np.cumsum(shown.sum(axis=1))])
-    lists = sparse.csr_matrix(
-        (np.ones(offsets[-1]), items[shown], offsets), shape=(len(items), len(item_categories))
-    )
+    lists = sparse.csr_matrix((np.ones(offsets[-1]), items[shown], offsets), shape=(len(items), len(item_categories)))
     p, p_known = _mix(histories.matrix(len(item_categories), counts=True).astype(np.float64) @ shares)
     q, q_known = _mix(lists @ shares)
     # Only categories with p > 0 add to the divergence: it is summed over the stored entries of p.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from oakum.data import Dataset, Ids, Ragged, Ranking
 from oakum.errors import ProtocolError
 from oakum.metrics.groups import Groups, activity, tenure
-from oakum.split.protocol import Truth
+from oakum.splits.protocol import Truth
 
 
 @dataclass(frozen=True, slots=True, eq=False)

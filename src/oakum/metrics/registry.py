@@ -25,7 +25,7 @@ from oakum.metrics.estimate import Estimate
 from oakum.metrics.statistics import NAN, estimate, proportion
 from oakum.metrics.table import OF_EXPOSURE, TABLE, Better, Definition
 from oakum.seeds import generator
-from oakum.split.protocol import Truth
+from oakum.splits.protocol import Truth
 
 Floats = NDArray[np.float64]
 PARTS = 50  # of the users, for the interval of pooled metrics
@@ -140,9 +140,7 @@ def metric(name: str) -> Named:
         return Named(found, 0)
     if not cut.isdecimal() or int(cut) < 1:
         got = f"Got '{name}' instead." if at else "It was given none."
-        raise ParameterError(
-            f"The metric '{base}' needs a cut-off of at least 1, for example '{base}@10'. {got}"
-        )
+        raise ParameterError(f"The metric '{base}' needs a cut-off of at least 1, for example '{base}@10'. {got}")
     return Named(found, int(cut))
 
 

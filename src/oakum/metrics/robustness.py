@@ -54,9 +54,7 @@ def target_ndcg(
     if rows != q or (genuine is not None and len(genuine) != q):
         raise ProtocolError(f"There are {q} lists but {rows} rows of owned items; give one row a query.")
     if k > items.shape[1]:
-        raise ProtocolError(
-            f"A cut-off of {k} needs lists as long; these have {items.shape[1]} places: rank more."
-        )
+        raise ProtocolError(f"A cut-off of {k} needs lists as long; these have {items.shape[1]} places: rank more.")
     out = np.zeros((q, len(wanted)))
     discounts = 1.0 / np.log2(np.arange(2.0, k + 2.0))
     for column, target in enumerate(wanted):
@@ -119,17 +117,13 @@ def exposure_ratio(
     """
     width = int(max(ranking.items.max(initial=0), held_out.items.max(initial=0))) + 1
     rows = np.arange(len(ranking))[:, None]
-    out = np.isin(rows * width + ranking.items, held_out.owners() * width + held_out.items) & (
-        ranking.items >= 0
-    )
+    out = np.isin(rows * width + ranking.items, held_out.owners() * width + held_out.items) & (ranking.items >= 0)
     left = np.where(out, -1, ranking.items).astype(np.int32)
     left = np.take_along_axis(left, np.argsort(left < 0, axis=1, kind="stable"), axis=1)
     full = (ranking.items >= 0).all(axis=1)
     if ranking.k < k or (full & ((left >= 0).sum(axis=1) < k)).any():
         need = k + int(held_out.lengths.max(initial=0))
-        raise ProtocolError(
-            f"Lists of {ranking.k} places are too short for ER@{k}: rank {need} items a query."
-        )
+        raise ProtocolError(f"Lists of {ranking.k} places are too short for ER@{k}: rank {need} items a query.")
     return target_hits(left, targets, owned, k, genuine=genuine)
 
 
@@ -193,9 +187,7 @@ def rank_shift(clean_ranks: Any, attacked_ranks: Any, num_items: int) -> Floats:
     """
     moved = (np.asarray(clean_ranks, np.float64) - np.asarray(attacked_ranks, np.float64)) / num_items
     pairs = (~np.isnan(moved)).sum(axis=1).astype(np.float64)
-    return influence(
-        np.where(pairs > 0, np.nansum(moved, axis=1), np.nan), np.where(pairs > 0, pairs, np.nan)
-    )
+    return influence(np.where(pairs > 0, np.nansum(moved, axis=1), np.nan), np.where(pairs > 0, pairs, np.nan))
 
 
 def retention(before: Any, after: Any, *, seed: int = 0, resamples: int = 1000) -> Estimate:

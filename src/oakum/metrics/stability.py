@@ -73,9 +73,7 @@ def kendall(first: Ranking, second: Ranking, k: int) -> Floats:
 def _overlap(first: Ranking, second: Ranking, k: int, p: float) -> Any:
     _check(first, second, k)
     if not 0 < p < 1:
-        raise ParameterError(
-            f"The persistence 'p' of rank-biased overlap must be in (0, 1). Got {p!r} instead."
-        )
+        raise ParameterError(f"The persistence 'p' of rank-biased overlap must be in (0, 1). Got {p!r} instead.")
     return _similarities(_lists(first, k), _lists(second, k), p)
 
 

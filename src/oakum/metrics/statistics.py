@@ -21,9 +21,7 @@ from oakum.seeds import Rng, generator
 Floats = NDArray[np.float64]
 NAN = float("nan")
 
-DIRECT = (
-    10_000  # up to here every resample is drawn; above, the mean of so many units is normal to four digits
-)
+DIRECT = 10_000  # up to here every resample is drawn; above, the mean of so many units is normal to four digits
 DISTINCT = 1_024  # few distinct values: resampling their counts is exact at any n
 BLOCK = 2_000_000  # numbers held at once while resampling
 
@@ -151,9 +149,7 @@ def compare(
         raise ParameterError(f"The test must be 't' or 'wilcoxon'. Got {test!r} instead.")
     if test == "wilcoxon":
         if names is not None:
-            raise ParameterError(
-                "The Wilcoxon test takes independent units: leave out `clusters` or use test='t'."
-            )
+            raise ParameterError("The Wilcoxon test takes independent units: leave out `clusters` or use test='t'.")
         p, label = _wilcoxon(kept), "Wilcoxon signed-rank test"
     else:
         p, label = _t_test(*_by_cluster(kept, names)), "paired t test"
@@ -223,13 +219,9 @@ def influence(numerator: Any, denominator: Any) -> Floats:
     return np.asarray(np.where(known, ratio + (top - ratio * bottom) / mean, np.nan))
 
 
-def _usable(
-    values: Any, clusters: Any, level: float, resamples: int
-) -> tuple[Floats, NDArray[Any] | None, int]:
+def _usable(values: Any, clusters: Any, level: float, resamples: int) -> tuple[Floats, NDArray[Any] | None, int]:
     if not 0 < level < 1:
-        raise ParameterError(
-            f"The level of an interval must be in (0, 1), for example 0.95. Got {level!r} instead."
-        )
+        raise ParameterError(f"The level of an interval must be in (0, 1), for example 0.95. Got {level!r} instead.")
     if resamples < 1:
         raise ParameterError(f"The number of resamples must be at least 1. Got {resamples!r} instead.")
     array = np.asarray(values, np.float64)
@@ -241,9 +233,7 @@ def _usable(
     known = ~np.isnan(array)
     kept = array[known]
     if np.isinf(kept).any():
-        raise DataError(
-            f"{int(np.isinf(kept).sum())} of {len(array)} values are infinite; a mean needs finite values."
-        )
+        raise DataError(f"{int(np.isinf(kept).sum())} of {len(array)} values are infinite; a mean needs finite values.")
     return kept, None if names is None else names[known], int(len(array) - len(kept))
 
 

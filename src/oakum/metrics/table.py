@@ -10,7 +10,7 @@ from typing import Any, Literal
 from oakum.data import Ragged, Ranking
 from oakum.metrics import accuracy, beyond, calibration, robustness, stability
 from oakum.metrics.context import Context
-from oakum.split.protocol import Truth
+from oakum.splits.protocol import Truth
 
 Better = Literal["higher", "lower", "neither"]
 Unit = Literal["query", "pooled", "row"]

@@ -35,7 +35,9 @@ def read(path: str | Path) -> AuditReport:
         value = json.loads(file.read_text(encoding="utf-8"))
         version = value["schema_version"]
         if version != SCHEMA_VERSION:
-            raise DataError(f"{file}: schema version {version!r} found, {SCHEMA_VERSION} expected; write the report again.")
+            raise DataError(
+                f"{file}: schema version {version!r} found, {SCHEMA_VERSION} expected; write the report again."
+            )
         return AuditReport.from_json(value)
     except FileNotFoundError:
         raise DataError(f"{file}: there is no such report; `oakum audit LOG --out FOLDER` writes one.") from None
@@ -46,7 +48,9 @@ def read(path: str | Path) -> AuditReport:
 @cache
 def schema() -> Mapping[str, Any]:
     """The JSON Schema (draft 2020-12) of `report.json`."""
-    found: dict[str, Any] = json.loads(resources.files("oakum.report").joinpath("schema.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(
+        resources.files("oakum.report").joinpath("schema.json").read_text(encoding="utf-8")
+    )
     return found
 
 

@@ -42,7 +42,12 @@ def compare(a: AuditReport, b: AuditReport) -> dict[str, Any]:
         f"{len(accuracy)} accuracy figures {words.counted(moved['lower'], 'is', 'are')} lower and "
         f"{words.counted(moved['higher'], 'is', 'are')} higher beyond their intervals."
     )
-    head = lambda r: {"title": r.title, "started": r.started, "plank": r.plank, "digest": r.data.get("digest")}  # noqa: E731
+    head = lambda r: {
+        "title": r.title,
+        "started": r.started,
+        "plank": r.plank,
+        "digest": r.data.get("digest"),
+    }
     return {
         "a": head(a),
         "b": head(b),

@@ -16,8 +16,14 @@ class Term:
 
 
 TERMS = (
-    Term("Plank", "One judged measurement of one system. A hull is as tight as its worst plank, so nothing is averaged."),
-    Term("Loss", "How bad a plank is, from 0 (sound) to 1 (as bad as it gets): linear between two declared values of its measure."),
+    Term(
+        "Plank",
+        "One judged measurement of one system. A hull is as tight as its worst plank, so nothing is averaged.",
+    ),
+    Term(
+        "Loss",
+        "How bad a plank is, from 0 (sound) to 1 (as bad as it gets): linear between two declared values of its measure.",
+    ),
     Term(
         "Fine, notice, weak, not measured",
         "The verdict that follows from the loss. Fine: nothing to mend. Notice: look at it before a release. Weak: mend "
@@ -40,18 +46,38 @@ TERMS = (
         "comparisons (Holm's correction). Below 0.05 the difference is said to hold.",
         r"p_corrected|Holm",
     ),
-    Term("Seed noise", "Standard deviation of a metric over retrainings that differ in the random seed only.", r"seed"),
+    Term(
+        "Seed noise",
+        "Standard deviation of a metric over retrainings that differ in the random seed only.",
+        r"seed",
+    ),
     Term(
         "NDCG@k",
         "Normalised discounted cumulative gain. A relevant item at place i counts 1 / log2(i + 1); the sum over the top k "
         "is divided by that of the best list possible. 0 to 1, higher is better.",
         r"ndcg",
     ),
-    Term("Recall@k", "Share of a person's relevant items that are in the top k. 0 to 1, higher is better.", r"recall"),
+    Term(
+        "Recall@k",
+        "Share of a person's relevant items that are in the top k. 0 to 1, higher is better.",
+        r"recall",
+    ),
     Term("Precision@k", "Share of the top k that is relevant. 0 to 1, higher is better.", r"precision"),
-    Term("Hit rate@k", "Share of people with at least one relevant item in the top k. 0 to 1, higher is better.", r"hit_rate"),
-    Term("MRR@k", "Mean of 1 / place of the first relevant item (0 if it is not in the top k). 0 to 1, higher is better.", r"mrr"),
-    Term("MAP@k", "Mean over people of the average precision at the places of relevant items. 0 to 1, higher is better.", r"\bmap\b"),
+    Term(
+        "Hit rate@k",
+        "Share of people with at least one relevant item in the top k. 0 to 1, higher is better.",
+        r"hit_rate",
+    ),
+    Term(
+        "MRR@k",
+        "Mean of 1 / place of the first relevant item (0 if it is not in the top k). 0 to 1, higher is better.",
+        r"mrr",
+    ),
+    Term(
+        "MAP@k",
+        "Mean over people of the average precision at the places of relevant items. 0 to 1, higher is better.",
+        r"\bmap\b",
+    ),
     Term(
         "T-HR@k (exposure)",
         "Target hit rate: for each item that the adversary pushes, the share of genuine people without it whose top k "
@@ -75,7 +101,11 @@ TERMS = (
         "nothing in common.",
         r"rank-biased|\brbo\b",
     ),
-    Term("Churn@k", "Share of the top k that is not in the other list's top k. 0: nobody's list moved.", r"churn"),
+    Term(
+        "Churn@k",
+        "Share of the top k that is not in the other list's top k. 0: nobody's list moved.",
+        r"churn",
+    ),
     Term("Jaccard@k", "Items in both lists over items in either, of the top k. 0 to 1.", r"jaccard"),
     Term(
         "Popularity lift",
@@ -95,8 +125,16 @@ TERMS = (
         "perfect.",
         r"calibration",
     ),
-    Term("Cold item", "An item that the training never saw; no model that knows items by their events alone can rank it.", r"cold"),
-    Term("Newcomer", "A person without any training event, known at most by a history that is handed in.", r"newcomer|stranger"),
+    Term(
+        "Cold item",
+        "An item that the training never saw; no model that knows items by their events alone can rank it.",
+        r"cold",
+    ),
+    Term(
+        "Newcomer",
+        "A person without any training event, known at most by a history that is handed in.",
+        r"newcomer|stranger",
+    ),
 )
 
 

@@ -44,7 +44,13 @@ def environment() -> Any:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    out.filters.update(cell=words.cell, number=words.number, interval=words.interval, duration=words.duration, metric=words.metric)
+    out.filters.update(
+        cell=words.cell,
+        number=words.number,
+        interval=words.interval,
+        duration=words.duration,
+        metric=words.metric,
+    )
     out.globals.update(marks=words.MARKS)
     return out
 
@@ -84,7 +90,9 @@ def view(report: AuditReport) -> dict[str, Any]:
         "newcomers": _accuracy(report, newcomers=True) if any(s.newcomers for s in report.systems) else None,
         "lint": [{**x, "verdict": words.SEVERITIES.get(str(x.get("severity")), "notice")} for x in report.lint],
         "comparisons": _comparisons(report),
-        "protocol": pairs({k: v for k, v in protocol.items() if k != "left_out"} | {"cut": words.moment(protocol.get("cut"))}),
+        "protocol": pairs(
+            {k: v for k, v in protocol.items() if k != "left_out"} | {"cut": words.moment(protocol.get("cut"))}
+        ),
         "data": pairs(report.data),
         "settings": pairs({k: v for k, v in report.settings.items() if k not in ("systems", "audits")}),
         "system_settings": [(s.title, _flat(s.settings)) for s in report.systems],
@@ -101,7 +109,9 @@ def tables(rows: Iterable[Mapping[str, Any]]) -> list[Table]:
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(map(str, row)), []).append(row)
-    return [table(list(head), [[words.cell(v) for v in row.values()] for row in found]) for head, found in groups.items()]
+    return [
+        table(list(head), [[words.cell(v) for v in row.values()] for row in found]) for head, found in groups.items()
+    ]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -143,7 +153,9 @@ def _audited(report: AuditReport) -> list[tuple[str, str]]:
     span = f", from {data['from']} to {data['to']}" if data.get("from") and data.get("to") else ""
     count = lambda k, source: words.cell(source.get(k))  # noqa: E731
     log = f"{data.get('name', 'the log')}: {count('events', data)} events of {count('users', data)} people on {count('items', data)} items{span}"
-    tested = f"{count('test_users', protocol)} people, on {count('test_events', protocol)} events that no model had seen; "
+    tested = (
+        f"{count('test_users', protocol)} people, on {count('test_events', protocol)} events that no model had seen; "
+    )
     ranked = protocol.get("candidates", "all")
     tested += "every item ranked for each of them" if ranked == "all" else f"candidates: {ranked}"
     cut = words.moment(protocol["cut"]) if protocol.get("cut") is not None else "no global date"
@@ -168,7 +180,9 @@ def _finding(f: Finding, anchor: str, is_plank: bool) -> dict[str, Any]:
         "loss": None if f.loss is None or not math.isfinite(f.loss) else min(1.0, max(0.0, f.loss)),
         "estimates": [(n, words.interval(e, digits), f"{e.n:,}", e.how) for n, e in rows],
         # One number needs no drawing, and a finding without an attack brings its own.
-        "picture": Markup(plots.intervals(rows, alt, f"{anchor}-i")) if len(rows) > 1 and (f.cures or not f.plots) else None,
+        "picture": Markup(plots.intervals(rows, alt, f"{anchor}-i"))
+        if len(rows) > 1 and (f.cures or not f.plots)
+        else None,
         "first": words.first_sentence((f.reason or f.sentence) if f.verdict == "not measured" else f.sentence),
         "plots": [
             {"plot": p, "svg": Markup(plots.draw(p, f"{anchor}-{i}")), "table": table(*plots.table_of(p))}
@@ -177,7 +191,12 @@ def _finding(f: Finding, anchor: str, is_plank: bool) -> dict[str, Any]:
         "evidence": tables(f.evidence),
         "budget": pairs(f.budget),
         "cures": [
-            (c.slug, words.interval(c.after, digits), words.interval(c.price, percent=True, sign=True), words.sentence(c.sentence))
+            (
+                c.slug,
+                words.interval(c.after, digits),
+                words.interval(c.price, percent=True, sign=True),
+                words.sentence(c.sentence),
+            )
             for c in f.cures
         ],
         "cure": cure,
@@ -193,7 +212,13 @@ def _staves(findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for i, x in enumerate(sorted(findings, key=lambda x: x["anchor"])):
         height = (foot - top) * (0.12 + 0.88 * (1 - x["loss"])) if x["loss"] is not None else foot - top
         staves.append(
-            {"x": round(i * width + 1, 1), "y": round(foot - height, 1), "height": round(height, 1), "f": x, "measured": x["loss"] is not None}
+            {
+                "x": round(i * width + 1, 1),
+                "y": round(foot - height, 1),
+                "height": round(height, 1),
+                "f": x,
+                "measured": x["loss"] is not None,
+            }
         )
     known = [s["y"] for s in staves if s["measured"]]
     return {
@@ -221,7 +246,14 @@ def _accuracy(report: AuditReport, *, newcomers: bool = False) -> dict[str, Any]
             noise = s.seed_noise.get(m) if not newcomers else None
             seed = f"seed ± {words.number(noise, digits[m])}" if noise is not None else ""
             cells.append({"value": value, "bounds": bounds, "best": best.get(m) == s.slug, "noise": seed})
-        rows.append({"s": s, "cells": cells, "beats": [] if newcomers else beats.get(s.slug, []), "seconds": words.duration(s.seconds)})
+        rows.append(
+            {
+                "s": s,
+                "cells": cells,
+                "beats": [] if newcomers else beats.get(s.slug, []),
+                "seconds": words.duration(s.seconds),
+            }
+        )
     return {"metrics": metrics, "rows": rows, "any_best": any(best.values())}
 
 

@@ -33,7 +33,11 @@ def draw(plot: Plot, prefix: str) -> str:
     """One plot as an `<svg role="img">`. prefix: makes its ids unique in the page."""
     painters: dict[str, Callable[[Any, Plot], None]] = {"bars": _bars, "lines": _lines, "heat": _heat}
     rows = sum(len(s.get("y", ())) for s in plot.series)
-    heights = {"bars": 70 + 26 * max(rows, 1), "lines": 250 + 18 * len(plot.series), "heat": 90 + 26 * len(plot.series)}
+    heights = {
+        "bars": 70 + 26 * max(rows, 1),
+        "lines": 250 + 18 * len(plot.series),
+        "heat": 90 + 26 * len(plot.series),
+    }
     return _svg(lambda axes: painters[plot.kind](axes, plot), heights[plot.kind], plot.alt or plot.title, prefix)
 
 
@@ -70,7 +74,12 @@ def table_of(plot: Plot) -> tuple[list[str], list[list[str]]]:
         low, high = s.get("low", itertools.repeat(None)), s.get("high", itertools.repeat(None))
         for x, y, a, b in zip(s.get("x", ()), s.get("y", ()), low, high, strict=False):
             rows.append([str(s.get("name", "")), cell(x), cell(y), *([cell(a), cell(b)] if bounds else [])])
-    return ["series", plot.x_label or "at", plot.y_label or "value", *(["low", "high"] if bounds else [])], rows
+    return [
+        "series",
+        plot.x_label or "at",
+        plot.y_label or "value",
+        *(["low", "high"] if bounds else []),
+    ], rows
 
 
 def _bars(axes: Any, plot: Plot) -> None:
@@ -94,7 +103,12 @@ def _lines(axes: Any, plot: Plot) -> None:
     for i, s in enumerate(plot.series):
         colour = PAINT[SERIES[i % len(SERIES)]]
         x, y = [_value(v) for v in s.get("x", ())], [_value(v) for v in s.get("y", ())]
-        look = {"marker": MARKERS[i % len(MARKERS)], "markersize": 5, "linewidth": 1.6, "dashes": DASHES[i % len(DASHES)]}
+        look = {
+            "marker": MARKERS[i % len(MARKERS)],
+            "markersize": 5,
+            "linewidth": 1.6,
+            "dashes": DASHES[i % len(DASHES)],
+        }
         axes.plot(x, y, color=colour, label=_short(str(s.get("name", "")), 40), **look)
         for j, at in enumerate(x):
             low, high = _bounds(s, j)
@@ -142,7 +156,12 @@ def _svg(paint: Callable[[Any], None], height: float, label: str, prefix: str) -
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "oakum", "font.size": 12.5, "axes.unicode_minus": True}
+    settings = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "oakum",
+        "font.size": 12.5,
+        "axes.unicode_minus": True,
+    }
     # A name in a script that the measuring font lacks is measured roughly and shown by the browser's own font.
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
@@ -163,7 +182,12 @@ def _svg(paint: Callable[[Any], None], height: float, label: str, prefix: str) -
             if text in (axes.xaxis.label, axes.yaxis.label):
                 text.set_color(PAINT["muted"])
         out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(
+            out,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
     return _tidied(out.getvalue(), label, prefix)
 
 
@@ -190,7 +214,9 @@ def _tidied(text: str, label: str, prefix: str) -> str:
         _unstyled(node)
     box = root.get("viewBox", "0 0 1 1")
     root.attrib.clear()
-    root.attrib.update({"viewBox": box, "role": "img", "aria-label": clean(label), "class": "plot", "focusable": "false"})
+    root.attrib.update(
+        {"viewBox": box, "role": "img", "aria-label": clean(label), "class": "plot", "focusable": "false"}
+    )
     return ElementTree.tostring(root, encoding="unicode").replace("xmlns:xlink=", "data-was=")
 
 

@@ -62,7 +62,14 @@ def show_comparison(found: dict[str, Any], file: TextIO | None = None) -> None:
     table = _table(console, ["plank", "system", "first", "second", "loss", "so"])
     for r in found["findings"]:
         losses = f"{words.number(r['loss_a'], 2)} → {words.number(r['loss_b'], 2)}"
-        cells = [r["title"], r["subject"], r["verdict_a"] or words.ABSENT, r["verdict_b"] or words.ABSENT, losses, r["change"]]
+        cells = [
+            r["title"],
+            r["subject"],
+            r["verdict_a"] or words.ABSENT,
+            r["verdict_b"] or words.ABSENT,
+            losses,
+            r["change"],
+        ]
         _row(table, cells, {5: {"worse": "bold red", "better": "green"}.get(r["change"], "")})
     console.print(table)
     for name, a, b in found["settings"]:
@@ -158,7 +165,9 @@ def _estimate(value: Any) -> Any:
 
     if value is None:
         return None
-    return Estimate(**{**value, **{k: float("nan") if value[k] is None else value[k] for k in ("value", "low", "high")}})
+    return Estimate(
+        **{**value, **{k: float("nan") if value[k] is None else value[k] for k in ("value", "low", "high")}}
+    )
 
 
 def _value(value: Any) -> str:

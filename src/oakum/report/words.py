@@ -126,7 +126,18 @@ def sentence(text: str) -> str:
 
 def counted(n: int, one: str, many: str) -> str:
     """'no plank', 'one plank', '7 planks'."""
-    names = {0: "no", 1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine"}
+    names = {
+        0: "no",
+        1: "one",
+        2: "two",
+        3: "three",
+        4: "four",
+        5: "five",
+        6: "six",
+        7: "seven",
+        8: "eight",
+        9: "nine",
+    }
     return f"{names.get(n, str(n))} {one if n == 1 else many}"
 
 
@@ -166,7 +177,10 @@ def cure_words(finding: Finding) -> tuple[str, str]:
         return f"{cure.slug}: {what}.", f"Accuracy on clean data changes by {moved}{tail}."
     first = finding.advice or "No cure is known for it here."
     if finding.cures:
-        return first, "None of the cures tried brought it back beyond doubt; their prices stand in its section."
+        return (
+            first,
+            "None of the cures tried brought it back beyond doubt; their prices stand in its section.",
+        )
     return first, "No cure was tried in this run, so no price can be named."
 
 

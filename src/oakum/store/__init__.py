@@ -1,11 +1,11 @@
 """Saved models: a folder of JSON, safetensors and Parquet. Nothing in it can execute; there is no other reader.
 
-    spec.json            slug, hyper-parameters, run record
-    schema.json          format version, sizes, SHA-256 of every other file
-    weights.safetensors  weights and facts (learned) or state (closed form)
-    users.parquet, items.parquet   the ids in code order; items with their training counts
-    history.parquet      training events by user: what is not recommended again, and what sequence models read
-    card.md              what this is, in words
+spec.json            slug, hyper-parameters, run record
+schema.json          format version, sizes, SHA-256 of every other file
+weights.safetensors  weights and facts (learned) or state (closed form)
+users.parquet, items.parquet   the ids in code order; items with their training counts
+history.parquet      training events by user: what is not recommended again, and what sequence models read
+card.md              what this is, in words
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ def load(folder: str | Path) -> Fitted:
         )
     files = head.get("files")
     if not isinstance(files, Mapping) or set(files) != set(FILES):
-        raise ModelFileError(f"{folder}/schema.json names other files than a model has; the folder is damaged or foreign.")
+        raise ModelFileError(
+            f"{folder}/schema.json names other files than a model has; the folder is damaged or foreign."
+        )
     for name in FILES:
         path = folder / name
         if path.is_symlink() or not path.is_file():

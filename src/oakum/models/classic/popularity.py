@@ -41,7 +41,9 @@ class Recent(Popularity):
     """
 
     slug = "recent"
-    window_days: Annotated[float, Range(0, search=(1, 60), log=True), "days; 0 takes a tenth of the span, at most 7"] = 0.0
+    window_days: Annotated[
+        float, Range(0, search=(1, 60), log=True), "days; 0 takes a tenth of the span, at most 7"
+    ] = 0.0
 
     def weights(self, data: Dataset) -> NDArray[np.float32]:
         """Distinct users an item within the window."""
