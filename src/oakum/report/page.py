@@ -220,7 +220,7 @@ def _staves(findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "measured": x["loss"] is not None,
             }
         )
-    known = [s["y"] for s in staves if s["measured"]]
+    known: list[float] = [s["y"] for s in staves if s["measured"]]
     return {
         "staves": staves, "width": width * len(staves) + 1, "level": max(known, default=foot), "foot": foot, "stave": width - 2,
     }  # fmt: skip

@@ -140,7 +140,7 @@ def parquet(path: Path) -> pl.DataFrame:
 def arrow(path: Path) -> pl.DataFrame:
     """An Arrow IPC (Feather) file."""
     try:
-        return pl.read_ipc(path, memory_map=False)
+        return pl.read_ipc(path)
     except Exception as error:
         raise DataError(
             f"{path} is not a whole Arrow file ({str(error).splitlines()[0]}); write or copy it again."
