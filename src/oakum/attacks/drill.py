@@ -38,7 +38,7 @@ class AttackResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        plain = lambda m: {k: e.to_json() for k, e in m.items()}  # noqa: E731
+        plain = lambda m: {k: e.to_json() for k, e in m.items()}
         return {
             "attack": self.attack,
             "system": self.system,
@@ -120,7 +120,7 @@ def attack(
             fitted = fit(system, log, plan=plan, plugins=plugins, seed=s, progress=progress)
             into.append(exposures(fitted, measured_people, train, goal.codes, owned, k))
     names = list(before[0])
-    mean = lambda runs, n: np.mean([r[n] for r in runs], 0)  # noqa: E731
+    mean = lambda runs, n: np.mean([r[n] for r in runs], 0)
     main = f"t_hr@{min(k)}"
     return AttackResult(
         attack=attacker.slug,

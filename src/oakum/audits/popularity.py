@@ -47,7 +47,7 @@ class PopularityAudit(Audit):
             order = np.sort(exposure[counts > 0])
             n = len(order)
             gini = float((2 * np.arange(1, n + 1) - n - 1) @ order / max(1.0, n * order.sum()))
-            coverage = float(np.count_nonzero(exposure) / max(1, np.count_nonzero(counts)))
+            coverage = float(np.count_nonzero(exposure) / max(1, int(np.count_nonzero(counts))))
             head_share = float(exposure[head].sum() / max(1.0, exposure.sum()))
             rows[system.slug] = (system, lift, gini, coverage, head_share)
         for slug, (system, lift, _, coverage, head_share) in rows.items():

@@ -138,7 +138,7 @@ def simulate(market: Market | None = None, *, seed: int = 0, block: int = 1 << 2
         "users": _user_table(rng, n + fakes, user_group),
     }
     relations = {"trust": _trust(rng, user_group, n)} if market.social else {}
-    ids = lambda prefix, k: Vocabulary(pl.Series("id", [f"{prefix}{i:06d}" for i in range(k)]))  # noqa: E731
+    ids = lambda prefix, k: Vocabulary(pl.Series("id", [f"{prefix}{i:06d}" for i in range(k)]))
     name = "simulated market"
     notes = (f"A simulated market of {n:,} people and {m:,} items whose true tastes are known (seed {seed}).",)
     return Dataset(log, ids("u", n + fakes), ids("i", m), tables, relations, name, notes, truth)

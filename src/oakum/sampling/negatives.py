@@ -119,7 +119,7 @@ def draw_hard(run: Any, batch: Any, n: int, pool: int) -> Negatives:
     with torch.no_grad():
         scores = run.model.score_candidates(batch.to(device), drawn.items.to(device)).cpu()
     best = scores.reshape(-1, n, pool).argmax(-1, keepdim=True)
-    take = lambda x: x.reshape(-1, n, pool).gather(-1, best).squeeze(-1)  # noqa: E731
+    take = lambda x: x.reshape(-1, n, pool).gather(-1, best).squeeze(-1)
     return Negatives(take(drawn.items), take(drawn.log_q) + float(np.log(pool)))
 
 
