@@ -82,7 +82,7 @@ def _plan(
 ) -> tuple[Roles, list[str]]:
     """The roles of a table's columns and the context columns worth reading."""
     schema = table.schema()
-    sample = table.sample() if not table.named or not table.stored else None
+    sample = table.sample() if not table.named or table.loose is not None else None
     roles = guess(schema, given, table.where, known=table.roles, named=table.named, by_place=by_place, sample=sample)
     notes.extend([*table.notes, *roles.notes])
     free = [c for c in schema if c not in roles.used()]

@@ -13,6 +13,7 @@ _FORMS = (
     "%Y/%m/%d %H:%M:%S%.f", "%Y/%m/%d %H:%M",
 )  # fmt: skip
 _ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
+_BLOCK = 1_000_000
 _DAYS = ("%Y-%m-%d", "%Y/%m/%d")
 
 
@@ -28,6 +29,8 @@ def microseconds(column: pl.Series) -> tuple[pl.Series, str]:
         moments = column.cast(pl.Datetime("us", getattr(kind, "time_zone", None)))
         return moments.dt.epoch("us"), f"Read '{name}' as dates."
     if kind == pl.String:
+        if _dated(column.head(1000)):
+            return _parsed(column), f"Read '{name}' as dates."
         column = column.str.strip_chars()
         whole = column.cast(pl.Int64, strict=False)
         if whole.null_count() == column.null_count():
@@ -84,8 +87,20 @@ def _said(name: str, unit: str, top: float) -> str:
     return f"Read '{name}' as {unit} since 1970."
 
 
+def _dated(head: pl.Series) -> bool:
+    """Whether the first cells read as dates, which settles it without trying numbers on all of them."""
+    head = head.drop_nulls()
+    return len(head) > 0 and bool(head.str.contains(r"^\s*\d{4}[-/]\d").all())
+
+
 def _parsed(column: pl.Series) -> pl.Series:
-    """Each cell by the first form that fits it."""
+    """Each cell by the first form that fits it, by block so that memory stays small."""
+    starts = range(0, max(1, len(column)), _BLOCK)
+    return pl.concat([_parsed_block(column.slice(s, _BLOCK)) for s in starts]).rename(column.name)
+
+
+def _parsed_block(column: pl.Series) -> pl.Series:
+    column = column.str.strip_chars()
     out = pl.Series(column.name, [None] * len(column), dtype=pl.Int64)
     zoned = column.str.replace(r"(?i)z$", "+00:00")
     tries = [(f, "zone") for f in _ZONED] + [(f, "moment") for f in _FORMS] + [(f, "day") for f in _DAYS]
@@ -100,4 +115,4 @@ def _parsed(column: pl.Series) -> pl.Series:
             moments = column.str.to_date(form, strict=False).cast(pl.Datetime("us"))
         found = moments.dt.epoch("us")
         out = found if out.null_count() == len(out) else out.fill_null(found)
-    return out.rename(column.name)
+    return out
