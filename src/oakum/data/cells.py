@@ -36,7 +36,9 @@ def ids(table: Table, column: pl.Series, role: str, judge: Judge) -> pl.Series:
     """Ids as Int64 or text; every event needs one."""
     if column.dtype.is_nested() or column.dtype == pl.Object:
         cure = f"Name another column with {role}=NAME, or give one row an event."
-        judge.fail(Issue(table.where, f"a {column.dtype} where {role} ids were expected", cure, column=column.name))
+        judge.fail(
+            Issue(table.where, f"a {column.dtype} where {role} ids were expected", cure, column=column.name)
+        )
     out = as_ids(column)
     if out.null_count():
         cure = "Every event needs one: remove or fill these rows."
@@ -105,7 +107,11 @@ def context(column: pl.Series) -> NDArray[Any] | None:
         return column.to_numpy()
     if kind in (pl.Date, pl.Datetime):
         moments = column.cast(pl.Datetime("us", getattr(kind, "time_zone", None))).dt.epoch("us")
-        return moments.to_numpy() if not moments.null_count() else moments.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        return (
+            moments.to_numpy()
+            if not moments.null_count()
+            else moments.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        )
     if kind.is_temporal():
         return None
     text = column.cast(pl.String).fill_null("")

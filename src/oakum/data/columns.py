@@ -34,7 +34,12 @@ NAMES = {
 }
 ORDER = ("position", "order", "step", "rank_in_sequence", "sequence_number")
 _NEVER_IDS = frozenset(
-    [*NAMES["value"], *NAMES["time"], *ORDER, *"split part fold day domain behaviour behavior collection label set".split()]
+    [
+        *NAMES["value"],
+        *NAMES["time"],
+        *ORDER,
+        *"split part fold day domain behaviour behavior collection label set".split(),
+    ]
 )
 ROLES = ("user", "item", "value", "time")
 
@@ -105,7 +110,9 @@ def guess(
         for role in ROLES:
             if role in out or role in empty:
                 continue
-            found = next((by_plain[n] for n in NAMES[role] if n in by_plain and by_plain[n] not in out.values()), None)
+            found = next(
+                (by_plain[n] for n in NAMES[role] if n in by_plain and by_plain[n] not in out.values()), None
+            )
             if found is not None and not schema[found].is_nested():
                 out[role] = found
                 notes.append(f"Took column '{found}' as the {role}.")
@@ -119,7 +126,9 @@ def guess(
             )
     position = None
     if "time" not in out and "time" not in empty and named:
-        position = next((by_plain[n] for n in ORDER if n in by_plain and by_plain[n] not in out.values()), None)
+        position = next(
+            (by_plain[n] for n in ORDER if n in by_plain and by_plain[n] not in out.values()), None
+        )
         if position is not None and not schema[position].is_integer():
             position = None
     return Roles(out["user"], out["item"], out.get("value"), out.get("time"), position, notes)
@@ -143,7 +152,9 @@ def _by_place(
             if ids:
                 out[role] = ids[0]
                 free.remove(ids[0])
-                notes.append(f"Took column '{ids[0]}' as the {role} by its place{' (no header)' if not named else ''}.")
+                notes.append(
+                    f"Took column '{ids[0]}' as the {role} by its place{' (no header)' if not named else ''}."
+                )
     for column in list(free):
         if "time" in out or "time" in empty:
             break

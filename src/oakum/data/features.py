@@ -36,7 +36,11 @@ def feature_table(source: Any, vocabulary: Vocabulary, side: str, notes: list[st
             f"none of its {len(frame):,} ids is a known {side[:-1]} (first: {frame[key][0]!r})",
             f"Check that column '{key}' holds the same ids as the log.",
         )
-    strangers = len(np.unique(frame[key].filter(pl.Series(~known)).cast(pl.String).fill_null("").to_numpy())) if not known.all() else 0
+    strangers = (
+        len(np.unique(frame[key].filter(pl.Series(~known)).cast(pl.String).fill_null("").to_numpy()))
+        if not known.all()
+        else 0
+    )
     frame = frame.drop(key).with_columns(pl.Series("__code", codes)).filter(pl.Series(known))
     if frame["__code"].is_duplicated().any():
         frame = frame.group_by("__code", maintain_order=True).agg(pl.all())
@@ -62,7 +66,9 @@ def relations_of(
         with ExitStack() as stack:
             table = open_table(source, stack)
             frame = _whole(table)
-        kind = next((c for c in frame.columns if plain(c) in ("relation", "relation_id", "relation_type")), None)
+        kind = next(
+            (c for c in frame.columns if plain(c) in ("relation", "relation_id", "relation_type")), None
+        )
         names = ("weight", "count", "rating", "value", "similarity")
         weight = next((c for c in frame.columns if plain(c) in names), None)
         ends = [c for c in frame.columns if c not in (kind, weight)][:2]
@@ -87,7 +93,9 @@ def relations_of(
                 codes.append(_codes(column.cast(pl.String), Vocabulary(tables[side]["id"])))
         kept = (codes[0] >= 0) & (codes[1] >= 0)
         if not kept.all():
-            notes.append(f"Relation '{name}': {int((~kept).sum()):,} of {len(kept):,} edges name an unknown id and were left out.")
+            notes.append(
+                f"Relation '{name}': {int((~kept).sum()):,} of {len(kept):,} edges name an unknown id and were left out."
+            )
         weights = None
         if weight is not None and frame[weight].dtype.is_numeric() and not frame[weight].null_count():
             weights = frame[weight].cast(pl.Float32).to_numpy()
@@ -125,7 +133,11 @@ def _id_column(frame: pl.DataFrame, role: str, table: Table) -> str:
 def _table_of(column: str, ids: pl.Series, users: Vocabulary, items: Vocabulary) -> str:
     """The table that one end of a relation points into."""
     name = plain(column)
-    if name in NAMES["user"] or "user" in name.split("_") or any(name.startswith(w) for w in _FRIENDS["user"]):
+    if (
+        name in NAMES["user"]
+        or "user" in name.split("_")
+        or any(name.startswith(w) for w in _FRIENDS["user"])
+    ):
         return "users"
     if (name in NAMES["item"] and name != "bundle_id") or "item" in name.split("_"):
         return "items"

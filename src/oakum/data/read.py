@@ -52,7 +52,9 @@ def read(
     Cost: a few seconds and about 50 bytes a row for tens of millions of rows.
     """
     given = {"user": user, "item": item, "value": value, "time": time}
-    return read_judged(source, given, Judge(), format=format, items=items, users=users, relations=relations, name=name)
+    return read_judged(
+        source, given, Judge(), format=format, items=items, users=users, relations=relations, name=name
+    )
 
 
 def read_sql(source: Any, query: str, **options: Any) -> Dataset:
@@ -102,7 +104,9 @@ def read_judged(
     log_ = coded.parts[0]
     if parts:
         log_ = stacked(dict(zip(parts, coded.parts, strict=True)))
-        notes.append(f"Read {', '.join(p.name for p in parts.values())} as one log; read_split keeps the parts apart.")
+        notes.append(
+            f"Read {', '.join(p.name for p in parts.values())} as one log; read_split keeps the parts apart."
+        )
     frames = {}
     for side, asked in (("users", users), ("items", items)):
         vocabulary = coded.users if side == "users" else coded.items
@@ -123,7 +127,12 @@ def read_judged(
 
 
 def read_split(
-    source: Any, *, items: Any = None, users: Any = None, relations: Mapping[str, Any] | None = None, **options: Any
+    source: Any,
+    *,
+    items: Any = None,
+    users: Any = None,
+    relations: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> tuple[Dataset, Interactions]:
     """A published split: (training log, test events) over one vocabulary.
 
@@ -136,7 +145,13 @@ def read_split(
     if valid is not None:
         note = f"{len(valid):,} events of the published validation part were left out; read_parts gives them."
         data = Dataset(
-            data.interactions, data.users, data.items, data.tables, data.relations, data.name, (*data.notes, note)
+            data.interactions,
+            data.users,
+            data.items,
+            data.tables,
+            data.relations,
+            data.name,
+            (*data.notes, note),
         )
     return data, test
 
@@ -165,16 +180,24 @@ def read_parts(
     if test is None:
         if isinstance(train, Sequence) and not isinstance(train, str):
             if len(train) not in (2, 3):
-                raise DataError(f"A split is (train, test) or (train, valid, test); {len(train)} parts were given.")
+                raise DataError(
+                    f"A split is (train, test) or (train, valid, test); {len(train)} parts were given."
+                )
             train, valid, test = (train[0], None, train[1]) if len(train) == 2 else train
         else:
             folder = path_of(train)
             if folder is None or not folder.is_dir():
-                raise DataError("A published split is a folder with train and test files, or the pair (train, test).")
+                raise DataError(
+                    "A published split is a folder with train and test files, or the pair (train, test)."
+                )
             found = parts_in(folder)
             if not {"train", "test"} <= found.keys():
                 names = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"
-                refuse(folder, f"no files called train and test (it holds {names})", "Give the pair (train, test) itself.")
+                refuse(
+                    folder,
+                    f"no files called train and test (it holds {names})",
+                    "Give the pair (train, test) itself.",
+                )
             sides = dict(sides_in(folder))
             train, valid, test = found["train"], found.get("valid"), found["test"]
     sources = [train, test] if valid is None else [train, valid, test]

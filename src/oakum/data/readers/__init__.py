@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from oakum.data.issues import refuse
-from oakum.data.readers import arrow, atomic, delimited, folder, frames, jsonl, lines, movielens, parquet, text
+from oakum.data.readers import (
+    arrow,
+    atomic,
+    delimited,
+    folder,
+    frames,
+    jsonl,
+    lines,
+    movielens,
+    parquet,
+    text,
+)
 from oakum.data.readers.table import Columns, Table
 from oakum.errors import DataError, ParameterError, nearest
 
@@ -21,7 +32,11 @@ def path_of(source: Any) -> Path | None:
     if not isinstance(source, str | Path):
         return None
     if isinstance(source, str) and "://" in source:
-        refuse(source.split("@")[-1], "this is an address, not a file", "Use read_sql(uri, query), or download it first.")
+        refuse(
+            source.split("@")[-1],
+            "this is an address, not a file",
+            "Use read_sql(uri, query), or download it first.",
+        )
     path = Path(source).expanduser()
     try:
         if path.exists():

@@ -23,7 +23,9 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _KNOWN = frozenset(n for names in NAMES.values() for n in names)
 
 
-def read_delimited(path: Path, stack: ExitStack, separator: str | None = None, names: list[str] | None = None) -> Table:
+def read_delimited(
+    path: Path, stack: ExitStack, separator: str | None = None, names: list[str] | None = None
+) -> Table:
     """A table of text. `names` are the columns of a file without a header; `separator` is found where not given."""
     return from_text(open_text(path, stack), separator, names)
 
@@ -39,7 +41,9 @@ def from_text(text: TextFile, separator: str | None = None, names: list[str] | N
     columns = names or (_unique(rows[0]) if header else _numbered(len(rows[0])))
     body = rows[1:] if header else rows
     if header and not body and text.whole:
-        refuse(text.where, f"a header ({', '.join(columns[:8])}) and no rows", "There is nothing to learn from.")
+        refuse(
+            text.where, f"a header ({', '.join(columns[:8])}) and no rows", "There is nothing to learn from."
+        )
     types = {c: kind_of([r[i] for r in body if i < len(r)]) for i, c in enumerate(columns)}
 
     def scan(schema: dict[str, pl.DataType]) -> pl.LazyFrame:
@@ -55,7 +59,9 @@ def from_text(text: TextFile, separator: str | None = None, names: list[str] | N
     def explain(error: BaseException) -> DataError:
         refuse_encoding(text.path, text.where)
         first_ragged(text.path, text.where, separator, len(columns), quoted)
-        return DataError(f"{text.where} cannot be read as text separated by {SEPARATORS[separator]}: {first_line(error)}.")
+        return DataError(
+            f"{text.where} cannot be read as text separated by {SEPARATORS[separator]}: {first_line(error)}."
+        )
 
     return Table(
         scan(types),
@@ -158,7 +164,9 @@ def _numbered(width: int) -> list[str]:
     return [f"column_{i + 1}" for i in range(width)]
 
 
-def _told(text: TextFile, separator: str, header: bool, names: list[str] | None, rows: list[list[str]]) -> list[str]:
+def _told(
+    text: TextFile, separator: str, header: bool, names: list[str] | None, rows: list[list[str]]
+) -> list[str]:
     told = f"Cells are separated by {SEPARATORS[separator]}"
     if names is not None:
         return []
@@ -172,7 +180,12 @@ def _told(text: TextFile, separator: str, header: bool, names: list[str] | None,
 def scan_lines(path: Path) -> pl.LazyFrame:
     """A text file as one column of lines."""
     return pl.scan_csv(
-        path, separator="\x01", has_header=False, schema={"line": pl.String()}, quote_char=None, infer_schema=False
+        path,
+        separator="\x01",
+        has_header=False,
+        schema={"line": pl.String()},
+        quote_char=None,
+        infer_schema=False,
     )
 
 
@@ -183,19 +196,24 @@ def _split_lines(text: TextFile, separator: str, names: list[str] | None) -> Tab
     columns = names or (_unique(rows[0]) if header else _numbered(len(rows[0])))
     body = rows[1:] if header else rows
     if header and not body and text.whole:
-        refuse(text.where, f"a header ({', '.join(columns[:8])}) and no rows", "There is nothing to learn from.")
+        refuse(
+            text.where, f"a header ({', '.join(columns[:8])}) and no rows", "There is nothing to learn from."
+        )
     line = pl.col("line")
     cells = line.str.split("::") if separator == "::" else line.str.extract_all(r"\S+")
 
     def scan(types: dict[str, pl.DataType]) -> pl.LazyFrame:
         lines = scan_lines(text.path).slice(int(header)).select(cells.alias("cells"))
         return lines.select(
-            pl.col("cells").list.get(i, null_on_oob=True).cast(kind).alias(c) for i, (c, kind) in enumerate(types.items())
+            pl.col("cells").list.get(i, null_on_oob=True).cast(kind).alias(c)
+            for i, (c, kind) in enumerate(types.items())
         )
 
     def explain(error: BaseException) -> DataError:
         refuse_encoding(text.path, text.where)
-        return DataError(f"{text.where} cannot be read as text separated by {SEPARATORS[separator]}: {first_line(error)}.")
+        return DataError(
+            f"{text.where} cannot be read as text separated by {SEPARATORS[separator]}: {first_line(error)}."
+        )
 
     types = {c: kind_of([r[i] for r in body if i < len(r)]) for i, c in enumerate(columns)}
     return Table(

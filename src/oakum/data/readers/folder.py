@@ -35,16 +35,26 @@ def stem_of(path: Path) -> str:
 
 def parts_in(folder: Path) -> dict[str, Path]:
     """Published parts by role; a name counts when it is the word, or the word and a suffix or prefix (`test_cold_items`)."""
-    files = sorted(p for p in folder.iterdir() if p.is_file() and format_of(p) in ("csv", "tsv", "text", "parquet", "arrow", "jsonl"))
+    files = sorted(
+        p
+        for p in folder.iterdir()
+        if p.is_file() and format_of(p) in ("csv", "tsv", "text", "parquet", "arrow", "jsonl")
+    )
     found = {}
     for role, words in _PARTS.items():
         exact = [p for p in files if stem_of(p).lower() in words]
         loose = [p for p in files if any(w in stem_of(p).lower().split("_") for w in words)]
-        loose = [p for p in loose if not any(w in stem_of(p).lower().split("_") for w in ("negatives", "negative"))]
+        loose = [
+            p for p in loose if not any(w in stem_of(p).lower().split("_") for w in ("negatives", "negative"))
+        ]
         chosen = exact or loose
         if len(chosen) > 1:
             names = ", ".join(p.name for p in chosen[:8])
-            refuse(folder, f"several files may be the {role} part ({names})", "Give the files themselves: (train, test).")
+            refuse(
+                folder,
+                f"several files may be the {role} part ({names})",
+                "Give the files themselves: (train, test).",
+            )
         if chosen:
             found[role] = chosen[0]
     return found

@@ -60,4 +60,9 @@ def _first_bad(lines: object, where: str) -> None:
         except ValueError as error:
             refuse(where, f"this is no JSON ({first_line(error)}: {brief(line.strip())})", _CURE, line=number)
         if not isinstance(value, dict):
-            refuse(where, f"a {type(value).__name__} where an object was expected ({brief(line.strip())})", _CURE, line=number)
+            refuse(
+                where,
+                f"a {type(value).__name__} where an object was expected ({brief(line.strip())})",
+                _CURE,
+                line=number,
+            )

@@ -31,17 +31,25 @@ def read_lines(text: TextFile) -> Table:
         "item_id": kind_of([cell for r in rows for cell in r[1:]]),
     }
     if not any(len(r) > 1 for r in rows) and text.whole:
-        refuse(text.where, "no line holds a user and an item", "Expected 'user item item ...' with spaces between.")
+        refuse(
+            text.where,
+            "no line holds a user and an item",
+            "Expected 'user item item ...' with spaces between.",
+        )
 
     def scan(kinds: dict[str, pl.DataType]) -> pl.LazyFrame:
         cells = scan_lines(text.path).select(pl.col("line").str.extract_all(r"\S+").alias("cells"))
         cells = cells.filter(pl.col("cells").list.len() > 1)
-        split = cells.select(pl.col("cells").list.first().alias("user_id"), pl.col("cells").list.slice(1).alias("item_id"))
+        split = cells.select(
+            pl.col("cells").list.first().alias("user_id"), pl.col("cells").list.slice(1).alias("item_id")
+        )
         return split.explode("item_id").select(pl.col(c).cast(kind) for c, kind in kinds.items())
 
     def explain(error: BaseException) -> DataError:
         refuse_encoding(text.path, text.where)
-        return DataError(f"{text.where} cannot be read as one user and its items a line: {first_line(error)}.")
+        return DataError(
+            f"{text.where} cannot be read as one user and its items a line: {first_line(error)}."
+        )
 
     return Table(
         scan(types),

@@ -39,15 +39,21 @@ def read_movielens(path: Path, stack: ExitStack) -> Table:
     if (folder / "u.item").is_file() and path.name == "u.data":
         table.sides["items"] = _u_item(folder / "u.item")
     if (folder / "u.user").is_file() and path.name == "u.data":
-        table.sides["users"] = _cells(folder / "u.user", "|", ["user_id", "age", "gender", "occupation", "zip_code"])
+        table.sides["users"] = _cells(
+            folder / "u.user", "|", ["user_id", "age", "gender", "occupation", "zip_code"]
+        )
     if (folder / "movies.dat").is_file() and path.name == "ratings.dat":
         table.sides["items"] = _genres(_cells(folder / "movies.dat", "::", ["item_id", "title", "genres"]))
     if (folder / "users.dat").is_file() and path.name == "ratings.dat":
-        table.sides["users"] = _cells(folder / "users.dat", "::", ["user_id", "gender", "age", "occupation", "zip_code"])
+        table.sides["users"] = _cells(
+            folder / "users.dat", "::", ["user_id", "gender", "age", "occupation", "zip_code"]
+        )
     if (folder / "movies.csv").is_file() and path.name == "ratings.csv":
         with ExitStack() as own:
             movies = read_delimited(folder / "movies.csv", own).frame.collect()
-        table.sides["items"] = _genres(movies.rename({c: n for c, n in (("movieId", "item_id"),) if c in movies.columns}))
+        table.sides["items"] = _genres(
+            movies.rename({c: n for c, n in (("movieId", "item_id"),) if c in movies.columns})
+        )
     return table
 
 
@@ -61,8 +67,15 @@ def _cells(path: Path, separator: str, names: list[str]) -> pl.DataFrame:
     rows = [line.split(separator) for line in text.splitlines() if line.strip()]
     for number, row in enumerate(rows, 1):
         if len(row) < len(names):
-            refuse(path, f"{len(row)} cells where {len(names)} were expected", "Download the set again.", line=number)
-    frame = pl.DataFrame({n: [r[i] for r in rows] for i, n in enumerate(names)}, schema=dict.fromkeys(names, pl.String))
+            refuse(
+                path,
+                f"{len(row)} cells where {len(names)} were expected",
+                "Download the set again.",
+                line=number,
+            )
+    frame = pl.DataFrame(
+        {n: [r[i] for r in rows] for i, n in enumerate(names)}, schema=dict.fromkeys(names, pl.String)
+    )
     for name in (names[0], "age"):
         if name in frame.columns:
             number = frame[name].cast(pl.Int64, strict=False)
@@ -82,5 +95,10 @@ def _u_item(path: Path) -> pl.DataFrame:
 def _genres(frame: pl.DataFrame) -> pl.DataFrame:
     if "genres" not in frame.columns or frame["genres"].dtype != pl.String:
         return frame
-    kept = pl.when(pl.col("genres") == "(no genres listed)").then(None).otherwise(pl.col("genres")).str.split("|")
+    kept = (
+        pl.when(pl.col("genres") == "(no genres listed)")
+        .then(None)
+        .otherwise(pl.col("genres"))
+        .str.split("|")
+    )
     return frame.with_columns(kept.alias("genres"))

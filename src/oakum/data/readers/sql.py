@@ -32,11 +32,23 @@ def read_query(source: Any, statement: str) -> Table:
     except ImportError:
         raise MissingExtra("Reading from this database", "sql") from None
     except (sqlite3.Error, pl.exceptions.PolarsError, RuntimeError, ValueError, TypeError, OSError) as error:
-        refuse(where, f"the query failed ({_without_secrets(first_line(error), source)})", "Check address and statement.")
+        refuse(
+            where,
+            f"the query failed ({_without_secrets(first_line(error), source)})",
+            "Check address and statement.",
+        )
     except pl.exceptions.PanicException as error:
-        refuse(where, f"the query failed ({_without_secrets(first_line(error), source)})", "Check address and statement.")
+        refuse(
+            where,
+            f"the query failed ({_without_secrets(first_line(error), source)})",
+            "Check address and statement.",
+        )
     except Exception as error:  # drivers bring their own exception classes
-        refuse(where, f"the query failed ({_without_secrets(first_line(error), source)})", "Check address and statement.")
+        refuse(
+            where,
+            f"the query failed ({_without_secrets(first_line(error), source)})",
+            "Check address and statement.",
+        )
     if not isinstance(frame, pl.DataFrame):
         refuse(where, "the statement returns no rows", "Give a SELECT.")
     return Table(frame.lazy(), where, stored=True, name="query")
@@ -48,7 +60,9 @@ def _sqlite(uri: str, statement: str, where: str) -> pl.DataFrame:
     if not path.exists() and not path.is_absolute():
         path = Path(unquote(parts.path))
     if not path.is_file():
-        refuse(where, f"there is no file {path}", "Write sqlite:///relative.db or sqlite:////absolute/path.db.")
+        refuse(
+            where, f"there is no file {path}", "Write sqlite:///relative.db or sqlite:////absolute/path.db."
+        )
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         return pl.read_database(statement, connection, infer_schema_length=None)
 

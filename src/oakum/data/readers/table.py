@@ -70,7 +70,9 @@ class Table:
     def _explained(self, error: BaseException) -> DataError:
         if self.explain is not None:
             return self.explain(error)
-        return DataError(str(Issue(self.where, f"it cannot be read: {first_line(error)}", "Check or rewrite the file.")))
+        return DataError(
+            str(Issue(self.where, f"it cannot be read: {first_line(error)}", "Check or rewrite the file."))
+        )
 
 
 class Columns:

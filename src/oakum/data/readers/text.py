@@ -176,6 +176,11 @@ def first_ragged(path: Path, where: str, separator: str, width: int, quoted: boo
                     )
                 before = rows.line_num
     except csv.Error as error:
-        refuse(where, f"a quoted cell does not end ({error})", "Close or double the quote in it.", line=before + 1)
+        refuse(
+            where,
+            f"a quoted cell does not end ({error})",
+            "Close or double the quote in it.",
+            line=before + 1,
+        )
     except OSError:
         return
