@@ -11,36 +11,36 @@ import polars as pl
 from oakum.data.issues import refuse
 from oakum.errors import nearest
 
+
+def _words(*lines: str) -> tuple[str, ...]:
+    return tuple(word for line in lines for word in line.split())
+
+
 NAMES = {
-    "user": (
-        "user_id user userid uid user_name username customer_id customer customerid client_id client visitor_id visitorid "
-        "visitor account_id account member_id member person_id person reviewer_id reviewerid reviewer profile_id listener "
-        "listener_id buyer_id player_id session_id session sessionid query_id report_id u"
-    ).split(),
-    "item": (
-        "item_id item itemid iid product_id product productid movie_id movieid movie artist_id artistid artist track_id "
-        "trackid track song_id songid song book_id bookid book isbn parent_asin asin business_id business venue_id venue "
-        "venueid poi_id poi article_id articleid article news_id newsid video_id videoid game_id gameid app_id content_id "
-        "document_id doc_id sku goods_id listing_id hotel_id recipe_id photo_id post_id bundle_id technique_id i"
-    ).split(),
-    "value": (
-        "rating ratings score stars value plays play_count playcount listen_count count weight overall preference grade "
-        "relevance label quantity use_count clicks click hours feedback"
-    ).split(),
-    "time": (
-        "timestamp time ts unix_timestamp unix_time unixreviewtime datetime event_time eventtime created_at date "
-        "event_date review_time reviewtime review_date at when"
-    ).split(),
+    "user": _words(
+        "user_id user userid uid user_name username customer_id customer customerid client_id client visitor_id",
+        "visitorid visitor account_id account member_id member person_id person reviewer_id reviewerid reviewer",
+        "profile_id listener listener_id buyer_id player_id session_id session sessionid query_id report_id u",
+    ),
+    "item": _words(
+        "item_id item itemid iid product_id product productid movie_id movieid movie artist_id artistid artist",
+        "track_id trackid track song_id songid song book_id bookid book isbn parent_asin asin business_id business",
+        "venue_id venue venueid poi_id poi article_id articleid article news_id newsid video_id videoid game_id",
+        "gameid app_id content_id document_id doc_id sku goods_id listing_id hotel_id recipe_id photo_id post_id",
+        "bundle_id technique_id i",
+    ),
+    "value": _words(
+        "rating ratings score stars value plays play_count playcount listen_count count weight overall preference",
+        "grade relevance label quantity use_count clicks click hours feedback",
+    ),
+    "time": _words(
+        "timestamp time ts unix_timestamp unix_time unixreviewtime datetime event_time eventtime created_at date",
+        "event_date review_time reviewtime review_date at when",
+    ),
 }
 ORDER = ("position", "order", "step", "rank_in_sequence", "sequence_number")
-_NEVER_IDS = frozenset(
-    [
-        *NAMES["value"],
-        *NAMES["time"],
-        *ORDER,
-        *"split part fold day domain behaviour behavior collection label set".split(),
-    ]
-)
+_OTHER = _words("split part fold day domain behaviour behavior collection label set")
+_NEVER_IDS = frozenset([*NAMES["value"], *NAMES["time"], *ORDER, *_OTHER])
 ROLES = ("user", "item", "value", "time")
 
 

@@ -12,7 +12,7 @@ from oakum.errors import DataError
 
 
 def read_arrow(path: Path) -> Table:
-    """An Arrow file by memory, not by map: a damaged file must not be able to change under the reader."""
+    """An Arrow file, whose columns are read one at a time, or an Arrow stream, which is read whole."""
     where = str(path)
     try:
         with path.open("rb") as file:
@@ -32,8 +32,8 @@ def read_arrow(path: Path) -> Table:
     table = Table(pl.LazyFrame(), where, explain=explain, path=path)
     with table.guarded():
         if start == b"ARROW1":
-            frame = pl.read_ipc(path, memory_map=False)
+            table.frame, table.stored = pl.scan_ipc(path), True
         else:
-            frame = pl.read_ipc_stream(path)
-        table.frame = frame.lazy()
+            table.frame = pl.read_ipc_stream(path).lazy()
+        table.frame.collect_schema()
     return table

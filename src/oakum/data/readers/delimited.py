@@ -54,6 +54,7 @@ def from_text(text: TextFile, separator: str | None = None, names: list[str] | N
             schema=schema,
             quote_char='"' if quoted else None,
             infer_schema=False,
+            glob=False,
         )
 
     def explain(error: BaseException) -> DataError:
@@ -184,9 +185,7 @@ def scan_lines(path: Path) -> pl.LazyFrame:
         separator="\x01",
         has_header=False,
         schema={"line": pl.String()},
-        quote_char=None,
-        infer_schema=False,
-    )
+        quote_char=None, infer_schema=False, glob=False)
 
 
 def _split_lines(text: TextFile, separator: str, names: list[str] | None) -> Table:

@@ -14,9 +14,22 @@ SUFFIXES = {
     ".inter": "atomic", ".user": "atomic", ".item": "atomic", ".net": "atomic", ".link": "atomic", ".kg": "atomic",
 }  # fmt: skip
 _LOGS = (
-    "interactions ratings sequences reviews events log logs clicks purchases checkins plays context_log usage_log "
-    "interaction data"
-).split()
+    "interactions",
+    "ratings",
+    "sequences",
+    "reviews",
+    "events",
+    "log",
+    "logs",
+    "clicks",
+    "purchases",
+    "checkins",
+    "plays",
+    "context_log",
+    "usage_log",
+    "interaction",
+    "data",
+)
 _PARTS = {"train": ("train", "training"), "valid": ("valid", "validation", "val", "dev"), "test": ("test",)}
 
 

@@ -13,6 +13,17 @@ import polars as pl
 from oakum.data.issues import Issue
 from oakum.errors import DataError, OakumError
 
+# what parsers raise on bad bytes; everything else is a fault of ours and must stay visible
+FAULTS = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+)
+
 
 @dataclass
 class Table:
@@ -44,18 +55,20 @@ class Table:
 
     def sample(self, rows: int = 1000) -> pl.DataFrame:
         """The first rows."""
-        with self.guarded():
-            return self.frame.head(rows).collect()
+        return self._run(lambda frame: frame.head(rows).collect())
 
     def collect(self, columns: Sequence[str]) -> pl.DataFrame:
         """These columns, whole; as text where the types guessed from the first rows do not hold further down."""
+        return self._run(lambda frame: frame.select(columns).collect(engine="streaming"))
+
+    def _run(self, take: Callable[[pl.LazyFrame], pl.DataFrame]) -> pl.DataFrame:
         try:
-            return self.frame.select(columns).collect(engine="streaming")
-        except (pl.exceptions.PolarsError, OSError, pl.exceptions.PanicException) as error:
+            return take(self.frame)
+        except FAULTS as error:
             if self.loose is None:
                 raise self._explained(error) from None
         with self.guarded():
-            return self.loose().select(columns).collect(engine="streaming")
+            return take(self.loose())
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -64,7 +77,7 @@ class Table:
             yield
         except OakumError:
             raise
-        except (Exception, pl.exceptions.PanicException) as error:
+        except FAULTS as error:
             raise self._explained(error) from None
 
     def _explained(self, error: BaseException) -> DataError:
