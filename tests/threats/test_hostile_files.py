@@ -215,10 +215,21 @@ def test_hostile_cells_are_only_text(tmp_path: Path, cell: str) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["log.csv"]
 
 
-def test_a_file_name_with_pattern_characters_is_one_file(tmp_path: Path) -> None:
-    (tmp_path / "log[1]*.csv").write_text(GOOD)
-    (tmp_path / "log1.csv").write_text(GOOD * 2)
-    assert len(read(tmp_path / "log[1]*.csv")) == 2
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "arrow", "jsonl", "dat"])
+def test_a_file_name_with_pattern_characters_is_one_file(tmp_path: Path, ending: str) -> None:
+    frame = pl.read_csv(io.StringIO(GOOD))
+    for name in (f"log[1]*.{ending}", f"log1.{ending}"):
+        path = tmp_path / name
+        if ending == "parquet":
+            frame.write_parquet(path)
+        elif ending == "arrow":
+            frame.write_ipc(path)
+        elif ending == "jsonl":
+            frame.write_ndjson(path)
+        else:
+            text = (GOOD.replace(",", "::") if ending == "dat" else GOOD).encode()
+            path.write_bytes(gzip.compress(text) if ending == "csv.gz" else text)
+    assert len(read(tmp_path / f"log[1]*.{ending}")) == 2
 
 
 def test_hostile_messages_stay_on_one_line(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def read_arrow(path: Path) -> Table:
     table = Table(pl.LazyFrame(), where, explain=explain, path=path)
     with table.guarded():
         if start == b"ARROW1":
-            table.frame, table.stored = pl.scan_ipc(path), True
+            table.frame, table.stored = pl.scan_ipc(path, glob=False, hive_partitioning=False), True
         else:
             table.frame = pl.read_ipc_stream(path).lazy()
         table.frame.collect_schema()

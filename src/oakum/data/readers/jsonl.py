@@ -41,11 +41,17 @@ def read_jsonl(path: Path, stack: ExitStack) -> Table:
         except OSError:
             return None
 
+    # the scanner knows no way to take * ? [ in a name literally
+    patterned = any(c in str(text.path) for c in "*?[")
+
+    def scan(rows: int | None) -> pl.LazyFrame:
+        return pl.scan_ndjson(text.path.read_bytes() if patterned else text.path, infer_schema_length=rows)
+
     table = Table(pl.LazyFrame(), text.where, line=line, explain=explain, path=path)
     with table.guarded():
-        table.frame = pl.scan_ndjson(text.path, infer_schema_length=10_000)
+        table.frame = scan(10_000)
         table.frame.collect_schema()
-    table.loose = lambda: pl.scan_ndjson(text.path, infer_schema_length=None)
+    table.loose = lambda: scan(None)
     return table
 
 
