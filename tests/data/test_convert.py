@@ -16,7 +16,9 @@ from oakum.data.read import read
 from oakum.errors import DataError, ParameterError
 
 SECONDS = st.integers(0, 2_000_000_000)
-EVENTS = st.lists(st.tuples(st.integers(-3, 9), st.integers(0, 9), st.integers(1, 10), SECONDS), min_size=4, max_size=30)
+EVENTS = st.lists(
+    st.tuples(st.integers(-3, 9), st.integers(0, 9), st.integers(1, 10), SECONDS), min_size=4, max_size=30
+)
 
 
 def log_of(rows: list[tuple[int, int, int, int]], unit: int = 1) -> Dataset:
@@ -46,7 +48,9 @@ def test_one_user_a_line_keeps_every_history(tmp_path: Path, rows: list[tuple[in
 
 
 def test_fields_and_text_ids_survive(tmp_path: Path) -> None:
-    frame = pl.DataFrame({"user_id": ["a,b", 'c"d'], "item_id": ["x\ny", "=z"], "device": ["web", ""], "price": [1.5, 2.0]})
+    frame = pl.DataFrame(
+        {"user_id": ["a,b", 'c"d'], "item_id": ["x\ny", "=z"], "device": ["web", ""], "price": [1.5, 2.0]}
+    )
     data = read(frame)
     for ending in (".csv", ".parquet", ".jsonl", ".arrow"):
         back = read(convert(data, tmp_path / f"log{ending}"))

@@ -26,7 +26,9 @@ def archive(**members: str) -> bytes:
     return out.getvalue()
 
 
-GOOD = archive(**{"ml/ratings.dat": "1::2::3::978300760\n2::2::4::978300761\n2::3::4::978300762\n", "ml/README": "terms"})
+GOOD = archive(
+    **{"ml/ratings.dat": "1::2::3::978300760\n2::2::4::978300761\n2::3::4::978300762\n", "ml/README": "terms"}
+)
 
 
 class Shelf(ThreadingHTTPServer):
@@ -102,10 +104,17 @@ def refused(shelf: Shelf, tmp_path: Path, source: Source, sentence: str) -> None
 
 
 def test_a_wrong_checksum_is_thrown_away(shelf: Shelf, tmp_path: Path) -> None:
-    refused(shelf, tmp_path, Source(shelf.put("ml.zip", GOOD), "none", 1, digest=f"md5:{'0' * 32}"), "damaged or was changed")
+    refused(
+        shelf,
+        tmp_path,
+        Source(shelf.put("ml.zip", GOOD), "none", 1, digest=f"md5:{'0' * 32}"),
+        "damaged or was changed",
+    )
 
 
-@pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil.txt", "a/../../evil.txt", "..\\evil.txt", "C:\\evil.txt"])
+@pytest.mark.parametrize(
+    "name", ["../evil.txt", "/etc/evil.txt", "a/../../evil.txt", "..\\evil.txt", "C:\\evil.txt"]
+)
 def test_an_archive_cannot_leave_its_folder(shelf: Shelf, tmp_path: Path, name: str) -> None:
     packed = archive(**{"fine.csv": "1,2", name: "evil"})
     refused(shelf, tmp_path, Source(shelf.put("ml.zip", packed), "none", 1), "would leave its folder")
@@ -121,12 +130,27 @@ def test_links_in_an_archive_are_refused(shelf: Shelf, tmp_path: Path) -> None:
 
 
 def test_a_zip_bomb_stops_at_the_limit(shelf: Shelf, tmp_path: Path) -> None:
-    packed = archive(**{"a": "0" * 3_000_000, "b": "0" * 3_000_000})
-    refused(shelf, tmp_path, Source(shelf.put("ml.zip", packed), "none", 1, limit=4_000_000), "unpacks to more than")
+    packed = archive(a="0" * 3_000_000, b="0" * 3_000_000)
+    refused(
+        shelf,
+        tmp_path,
+        Source(shelf.put("ml.zip", packed), "none", 1, limit=4_000_000),
+        "unpacks to more than",
+    )
 
 
 def test_a_download_over_its_limit_stops(shelf: Shelf, tmp_path: Path) -> None:
-    refused(shelf, tmp_path, Source(shelf.put("ml.zip", b"x" * 5000), "none", 1, limit=1000), "more than 1,000 bytes")
+    refused(
+        shelf,
+        tmp_path,
+        Source(shelf.put("ml.zip", b"x" * 5000), "none", 1, limit=1000),
+        "more than 1,000 bytes",
+    )
+
+
+def test_a_download_that_breaks_off_is_noticed(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.lies["/ml.zip"] = len(GOOD) + 10
+    refused(shelf, tmp_path, Source(shelf.put("ml.zip", GOOD), "none", 1), "broke off after")
 
 
 def test_a_damaged_archive_is_a_sentence(shelf: Shelf, tmp_path: Path) -> None:

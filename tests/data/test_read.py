@@ -20,7 +20,12 @@ from oakum.data.dataset import Dataset
 from oakum.data.read import read, read_parts, read_split
 from oakum.errors import DataError, ParameterError
 
-ROWS = [(10, 7, 4.0, 1_200_000_000), (3, 7, 5.0, 1_300_000_000), (10, 900, 1.5, 1_250_000_000), (3, 12, 2.0, 1_260_000_000)]
+ROWS = [
+    (10, 7, 4.0, 1_200_000_000),
+    (3, 7, 5.0, 1_300_000_000),
+    (10, 900, 1.5, 1_250_000_000),
+    (3, 12, 2.0, 1_260_000_000),
+]
 FRAME = pl.DataFrame(ROWS, schema=["user_id", "item_id", "rating", "timestamp"], orient="row")
 
 
@@ -200,7 +205,9 @@ def test_repeats_are_kept_and_counted() -> None:
 
 
 def test_feature_tables_have_one_row_a_code(tmp_path: Path) -> None:
-    items = pl.DataFrame({"item_id": [900, 7, 55], "title": ["nine", "seven", "stranger"], "genres": [["a"], ["b", "c"], []]})
+    items = pl.DataFrame(
+        {"item_id": [900, 7, 55], "title": ["nine", "seven", "stranger"], "genres": [["a"], ["b", "c"], []]}
+    )
     users = tmp_path / "people.csv"
     users.write_text("user,age\n10,31\n")
     data = read(FRAME, items=items, users=users)
@@ -223,7 +230,9 @@ def test_features_that_match_nothing_are_refused() -> None:
 def test_relations() -> None:
     trust = pl.DataFrame({"user_id": [3, 10, 77], "friend_id": [10, 3, 3], "weight": [0.5, 1.0, 2.0]})
     bundles = pl.DataFrame({"bundle_id": [1, 1, 2], "item_id": [7, 12, 900]})
-    graph = pl.DataFrame({"item_id": [7, 7], "relation": ["made_by", "acted_by"], "tail_entity": ["e1", "e2"]})
+    graph = pl.DataFrame(
+        {"item_id": [7, 7], "relation": ["made_by", "acted_by"], "tail_entity": ["e1", "e2"]}
+    )
     data = read(FRAME, relations={"trust": trust, "bundles": bundles, "graph": graph})
     edges = data.relations["trust"]
     assert (edges.source, edges.target) == ("users", "users")
@@ -239,7 +248,11 @@ def test_relations() -> None:
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "txt"])
 def test_a_published_split_is_coded_over_one_vocabulary(tmp_path: Path, ending: str) -> None:
-    parts = {"train": [(0, 5), (0, 6), (2, 5), (2, 8), (2, 9)], "valid": [(0, 8)], "test": [(1, 7), (2, 6), (2, 10)]}
+    parts = {
+        "train": [(0, 5), (0, 6), (2, 5), (2, 8), (2, 9)],
+        "valid": [(0, 8)],
+        "test": [(1, 7), (2, 6), (2, 10)],
+    }
     for name, rows in parts.items():
         frame = pl.DataFrame(rows, schema=["user_id", "item_id"], orient="row")
         if ending == "parquet":
@@ -247,7 +260,9 @@ def test_a_published_split_is_coded_over_one_vocabulary(tmp_path: Path, ending: 
         elif ending == "csv":
             frame.write_csv(tmp_path / f"{name}.csv")
         else:
-            lines = [f"{u} " + " ".join(str(i) for v, i in rows if v == u) for u in sorted({u for u, _ in rows})]
+            lines = [
+                f"{u} " + " ".join(str(i) for v, i in rows if v == u) for u in sorted({u for u, _ in rows})
+            ]
             (tmp_path / f"{name}.txt").write_text("\n".join(lines) + "\n")
     data, test, valid = read_parts(tmp_path, format="lines" if ending == "txt" else None)
     assert data.users.ids.to_list() == [0, 1, 2]
@@ -291,7 +306,9 @@ def test_movielens_1m_and_later_forms(tmp_path: Path) -> None:
     late.mkdir()
     (one / "ratings.dat").write_text(delimited("::", header=False))
     (one / "movies.dat").write_bytes("7::Caf\xe9: x::Drama|War\n".encode("latin-1"))
-    (late / "ratings.csv").write_text(delimited(",").replace("user_id", "userId").replace("item_id", "movieId"))
+    (late / "ratings.csv").write_text(
+        delimited(",").replace("user_id", "userId").replace("item_id", "movieId")
+    )
     (late / "movies.csv").write_text('movieId,title,genres\n7,"Café, x",Drama|War\n12,y,(no genres listed)\n')
     for folder in (one, late):
         data = read(folder)
@@ -303,9 +320,14 @@ def test_movielens_1m_and_later_forms(tmp_path: Path) -> None:
 
 def test_recbole_atomic_files(tmp_path: Path) -> None:
     (tmp_path / "ml.inter").write_text(
-        delimited("\t").replace("user_id\titem_id\trating\ttimestamp", "user_id:token\titem_id:token\trating:float\ttimestamp:float")
+        delimited("\t").replace(
+            "user_id\titem_id\trating\ttimestamp",
+            "user_id:token\titem_id:token\trating:float\ttimestamp:float",
+        )
     )
-    (tmp_path / "ml.item").write_text("item_id:token\tgenre:token_seq\tvector:float_seq\n7\tdrama war\t0.5 1\n12\tcomedy\t2 3\n")
+    (tmp_path / "ml.item").write_text(
+        "item_id:token\tgenre:token_seq\tvector:float_seq\n7\tdrama war\t0.5 1\n12\tcomedy\t2 3\n"
+    )
     data = read(tmp_path)
     same(data)
     assert data.name == "ml"
@@ -382,7 +404,9 @@ def test_plain_names() -> None:
         ("yelp-social", 198_397, 16_239, 14_284),
     ],
 )
-def test_real_sets_have_the_sizes_their_owners_state(data_dir: Path, name: str, rows: int, users: int, items: int) -> None:
+def test_real_sets_have_the_sizes_their_owners_state(
+    data_dir: Path, name: str, rows: int, users: int, items: int
+) -> None:
     data = read(data_dir / name)
     assert (len(data), data.num_users, data.num_items) == (rows, users, items)
     assert data.name == name
@@ -390,7 +414,9 @@ def test_real_sets_have_the_sizes_their_owners_state(data_dir: Path, name: str, 
 
 @pytest.mark.data
 def test_a_real_split_and_a_real_trust_network(data_dir: Path) -> None:
-    data, test = read_split(data_dir / "lastfm-trust", relations={"trust": data_dir / "lastfm-trust" / "trust.parquet"})
+    data, test = read_split(
+        data_dir / "lastfm-trust", relations={"trust": data_dir / "lastfm-trust" / "trust.parquet"}
+    )
     assert len(data) + len(test) == 52_668
     assert test.rows.min() == len(data)
     assert data.relations["trust"].source == data.relations["trust"].target == "users"

@@ -75,7 +75,8 @@ def assemble(tables: Sequence[Table], given: Mapping[str, str | None], judge: Ju
     twice = repeated_pairs(parts[0].users, parts[0].items, len(vocabularies[1]))
     if twice:
         notes.append(
-            f"{twice:,} of {len(parts[0]):,} rows repeat a user and item of an earlier row: all are kept as events, and "
+            f"{twice:,} of {len(parts[0]):,} rows repeat a user and item of an earlier row: all are kept as "
+            "events, and "
             "models of who had what merge them."
         )
     return Coded(parts, vocabularies[0], vocabularies[1], list(dict.fromkeys(notes)))
@@ -92,7 +93,8 @@ def _plan(
     )
     notes.extend([*table.notes, *roles.notes])
     free = [c for c in schema if c not in roles.used()]
-    fields, dropped = [], []
+    fields: list[str] = []
+    dropped: list[str] = []
     for column in free:
         if column in ("", "index", "Unnamed: 0", "__index_level_0__", "column_0"):
             continue
@@ -102,12 +104,14 @@ def _plan(
         (fields if fit else dropped).append(column)
     if len(fields) > _FIELDS:
         notes.append(
-            f"Left out {len(fields) - _FIELDS} of {len(fields)} context columns: only the first {_FIELDS} are kept."
+            f"Left out {len(fields) - _FIELDS} of {len(fields)} context columns: only the first {_FIELDS} "
+            "are kept."
         )
         fields = fields[:_FIELDS]
     if dropped:
         notes.append(
-            f"Left out {_listed(dropped)}: neither numbers nor categories of fewer than {cells.DISTINCT} values."
+            f"Left out {_listed(dropped)}: neither numbers nor categories of fewer than {cells.DISTINCT} "
+            "values."
         )
     return roles, fields
 
@@ -147,7 +151,8 @@ def _events(
                 context[plain(roles.position)] = kept
         else:
             notes.append(
-                f"Took '{roles.position}' as the order of each history: it stands as time in seconds. Moments of different "
+                f"Took '{roles.position}' as the order of each history: it stands as time in seconds. "
+                "Moments of different "
                 "users cannot be compared, so a split by time would mean nothing."
             )
     for name in fields:

@@ -96,8 +96,9 @@ def fit_for_field(kind: pl.DataType) -> bool:
 
 
 def context(column: pl.Series) -> NDArray[Any] | None:
-    """A context field: numbers (missing: NaN), moments as microseconds, categories as text (missing: ''); None for a
-    text column with too many distinct values or too much text to be a category."""
+    """A context field: numbers (missing: NaN), moments as microseconds, categories as text (missing: '');
+    None for a text column with too many distinct values or too much text to be a category.
+    """
     kind = column.dtype
     if kind == pl.Boolean and not column.null_count():
         return column.to_numpy()
@@ -123,4 +124,5 @@ def context(column: pl.Series) -> NDArray[Any] | None:
         return None
     code = pl.DataFrame({"name": names, "code": np.arange(len(names), dtype=np.int16)})
     codes = pl.DataFrame({"name": text}).join(code, on="name", how="left", maintain_order="left")["code"]
-    return known[codes.to_numpy()]
+    out: NDArray[Any] = known[codes.to_numpy()]
+    return out

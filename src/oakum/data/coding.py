@@ -60,7 +60,7 @@ def vocabulary_of(columns: Sequence[pl.Series]) -> Vocabulary:
 
 
 def codes_of(column: pl.Series, vocabulary: Vocabulary) -> Ids:
-    """int32 codes, -1 for null or unknown; a lookup table where whole numbers lie close, else joins by block."""
+    """int32 codes, -1 for null or unknown; looked up where whole numbers lie close, else joined."""
     ids = vocabulary.ids
     if column.dtype == pl.Int64 and ids.dtype == pl.Int64 and len(ids) and column.null_count() == 0:
         low, high = int(ids[0]), int(ids[-1])
@@ -76,9 +76,9 @@ def codes_of(column: pl.Series, vocabulary: Vocabulary) -> Ids:
     known = pl.DataFrame({"id": ids, "code": np.arange(len(ids), dtype=np.int32)})
     out = np.empty(len(column), np.int32)
     for start in range(0, len(column), _BLOCK):
-        block = pl.DataFrame({"id": column.slice(start, _BLOCK).cast(ids.dtype, strict=False)})
-        found = block.join(known, on="id", how="left", maintain_order="left")["code"].fill_null(-1)
-        out[start : start + len(block)] = found.to_numpy()
+        part = pl.DataFrame({"id": column.slice(start, _BLOCK).cast(ids.dtype, strict=False)})
+        found = part.join(known, on="id", how="left", maintain_order="left")["code"].fill_null(-1)
+        out[start : start + len(part)] = found.to_numpy()
     return out
 
 

@@ -18,23 +18,32 @@ def _words(*lines: str) -> tuple[str, ...]:
 
 NAMES = {
     "user": _words(
-        "user_id user userid uid user_name username customer_id customer customerid client_id client visitor_id",
-        "visitorid visitor account_id account member_id member person_id person reviewer_id reviewerid reviewer",
-        "profile_id listener listener_id buyer_id player_id session_id session sessionid query_id report_id u",
+        "user_id user userid uid user_name username customer_id customer customerid client_id client "
+        "visitor_id",
+        "visitorid visitor account_id account member_id member person_id person reviewer_id reviewerid "
+        "reviewer",
+        "profile_id listener listener_id buyer_id player_id session_id session sessionid query_id "
+        "report_id u",
     ),
     "item": _words(
-        "item_id item itemid iid product_id product productid movie_id movieid movie artist_id artistid artist",
-        "track_id trackid track song_id songid song book_id bookid book isbn parent_asin asin business_id business",
-        "venue_id venue venueid poi_id poi article_id articleid article news_id newsid video_id videoid game_id",
-        "gameid app_id content_id document_id doc_id sku goods_id listing_id hotel_id recipe_id photo_id post_id",
+        "item_id item itemid iid product_id product productid movie_id movieid movie artist_id artistid "
+        "artist",
+        "track_id trackid track song_id songid song book_id bookid book isbn parent_asin asin business_id "
+        "business",
+        "venue_id venue venueid poi_id poi article_id articleid article news_id newsid video_id videoid "
+        "game_id",
+        "gameid app_id content_id document_id doc_id sku goods_id listing_id hotel_id recipe_id photo_id "
+        "post_id",
         "bundle_id technique_id i",
     ),
     "value": _words(
-        "rating ratings score stars value plays play_count playcount listen_count count weight overall preference",
+        "rating ratings score stars value plays play_count playcount listen_count count weight overall "
+        "preference",
         "grade relevance label quantity use_count clicks click hours feedback",
     ),
     "time": _words(
-        "timestamp time ts unix_timestamp unix_time unixreviewtime datetime event_time eventtime created_at date",
+        "timestamp time ts unix_timestamp unix_time unixreviewtime datetime event_time eventtime "
+        "created_at date",
         "event_date review_time reviewtime review_date at when",
     ),
 }
@@ -46,7 +55,7 @@ ROLES = ("user", "item", "value", "time")
 
 @dataclass
 class Roles:
-    """Column of each role that was found, of the order within a history, and sentences on what was guessed."""
+    """Column of each role found, of the order within a history, and sentences on what was guessed."""
 
     user: str
     item: str
@@ -80,9 +89,10 @@ def guess(
 ) -> Roles:
     """The roles of the columns.
 
-    given: names that the user said ("" leaves a role empty); known: names that the format itself says. named: False for a
-    file without a header, whose columns are then taken by place; a table with names is guessed by place only where it is
-    narrow and `by_place` allows it. Raises `DataError` where user or item has none.
+    given: names that the user said ("" leaves a role empty); known: names that the format itself says. named:
+    False for a file without a header, whose columns are then taken by place; a table with names is guessed by
+    place only where it is narrow and `by_place` allows it. Raises `DataError` where user or item has none.
+
     """
     columns = list(schema)
     if not columns:
@@ -122,7 +132,8 @@ def guess(
             refuse(
                 where,
                 f"no column for the {role} among {_listed(columns)}",
-                f"Expected a name such as {', '.join(NAMES[role][:3])}: rename one, or say which it is with {role}=NAME.",
+                f"Expected a name such as {', '.join(NAMES[role][:3])}: rename one, or say which it is with "
+                f"{role}=NAME.",
             )
     position = None
     if "time" not in out and "time" not in empty and named:
@@ -143,7 +154,9 @@ def _by_place(
     by_place: bool,
     sample: pl.DataFrame | None,
 ) -> None:
-    """Fill what names did not say: ids from the left where the table is narrow, then a value and a time by type."""
+    """Fill what names did not say: ids from the left where the table is narrow, then a value and a time by
+    type.
+    """
     free = [c for c, kind in schema.items() if c not in out.values() and not kind.is_nested()]
     narrow = not named or (by_place and len(schema) <= 4)
     for role in ("user", "item"):

@@ -18,8 +18,9 @@ _SINCE_1973 = 10**14  # microseconds above which whole microseconds cannot be ta
 def frame_from(data: Dataset) -> pl.DataFrame:
     """The events under their own ids: user_id, item_id, rating?, timestamp?, context fields.
 
-    timestamp: whole seconds where all times are; else whole microseconds, or (before March 1973, where their size would
-    not tell the unit) seconds with a fraction.
+    timestamp: whole seconds where all times are; else whole microseconds, or (before March 1973, where their
+    size would not tell the unit) seconds with a fraction.
+
     """
     log = data.interactions
     columns: dict[str, object] = {
@@ -40,15 +41,19 @@ def frame_from(data: Dataset) -> pl.DataFrame:
 
 
 def convert(data: Dataset, path: str | Path) -> Path:
-    """Write the events as the ending says: .csv .tsv .parquet .arrow .jsonl .inter (RecBole) .txt (a user a line).
+    """Write the events as the ending says: .csv .tsv .parquet .arrow .jsonl .inter (RecBole) .txt (a user a
+    line).
 
-    `.txt` keeps who had what in the order of each history, and nothing else. The file appears whole or not at all.
-    Raises `DataError` where ids cannot be spelt in the form asked for (tabs in `.inter`, spaces in `.txt`).
+    `.txt` keeps who had what in the order of each history, and nothing else. The file appears whole or not at
+    all. Raises `DataError` where ids cannot be spelt in the form asked for (tabs in `.inter`, spaces in
+    `.txt`).
+
     """
     path = Path(path)
     if path.suffix not in ENDINGS:
         raise ParameterError(
-            f"'{path.name}' ends in none of {', '.join(ENDINGS)}, so its format is not known.{nearest(path.suffix, ENDINGS)}"
+            f"'{path.name}' ends in none of {', '.join(ENDINGS)}, so its format is not "
+            f"known.{nearest(path.suffix, ENDINGS)}"
         )
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -102,5 +107,6 @@ def _spelt(data: Dataset, banned: str, form: str, what: str) -> None:
             bad = ids.filter(ids.str.contains(banned))
             if len(bad):
                 raise DataError(
-                    f"The {role} id {bad[0]!r} cannot be written as {form}, where ids hold no {what}. Choose another ending."
+                    f"The {role} id {bad[0]!r} cannot be written as {form}, where ids hold no {what}. "
+                    "Choose another ending."
                 )

@@ -16,12 +16,14 @@ _LISTED = 20  # values up to so many are counted one by one
 
 
 def describe(data: Dataset) -> dict[str, Any]:
-    """Sizes, density, span, values, activity, concentration, repeats and feature coverage as plain JSON values.
+    """Sizes, density, span, values, activity, concentration, repeats and feature coverage as plain JSON
+    values.
 
-    users, items: those with events. density: distinct pairs / (users · items). gini_of_popularity: Gini coefficient of the
-    distinct users of each item, 0 when all are equally popular, near 1 when few have all. share_of_repeats: events on an
-    item that the user had before, of all events. duplicates: rows equal to an earlier one in user, item, time and value.
-    Cost: a sort of the log.
+    users, items: those with events. density: distinct pairs / (users · items). gini_of_popularity: Gini
+    coefficient of the distinct users of each item, 0 when all are equally popular, near 1 when few have all.
+    share_of_repeats: events on an item that the user had before, of all events. duplicates: rows equal to an
+    earlier one in user, item, time and value. Cost: a sort of the log.
+
     """
     log = data.interactions
     users = data.user_counts[data.user_counts > 0]

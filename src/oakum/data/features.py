@@ -56,9 +56,11 @@ def relations_of(
 ) -> tuple[dict[str, Relation], dict[str, pl.DataFrame]]:
     """Relations by name, and the tables of ids that are neither users nor items (bundles, entities).
 
-    The two ends are the id columns of the table, first and last; an end belongs to "users" or "items" by its name, to
-    a table of its own (`bundle_id`: "bundles") otherwise. A text column named `relation` makes one relation a type,
-    called `name/type`. Edges with an unknown user or item are left out and counted in a note.
+    The two ends are the id columns of the table, first and last; an end belongs to "users" or "items" by its
+    name, to a table of its own (`bundle_id`: "bundles") otherwise. A text column named `relation` makes one
+    relation a type, called `name/type`. Edges with an unknown user or item are left out and counted in a
+    note.
+
     """
     out: dict[str, Relation] = {}
     tables: dict[str, pl.DataFrame] = {}
@@ -94,7 +96,8 @@ def relations_of(
         kept = (codes[0] >= 0) & (codes[1] >= 0)
         if not kept.all():
             notes.append(
-                f"Relation '{name}': {int((~kept).sum()):,} of {len(kept):,} edges name an unknown id and were left out."
+                f"Relation '{name}': {int((~kept).sum()):,} of {len(kept):,} edges name an unknown id and "
+                "were left out."
             )
         weights = None
         if weight is not None and frame[weight].dtype.is_numeric() and not frame[weight].null_count():

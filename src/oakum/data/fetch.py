@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import os
 import shutil
 import stat
@@ -15,6 +16,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from oakum.errors import DataError, ParameterError, nearest
 
@@ -26,8 +28,10 @@ _TIMEOUT = 30.0
 class Source:
     """A public data set: where its owner keeps it, how to know it is whole, and what one may do with it.
 
-    digest: "md5:..." or "sha256:..." as the owner publishes it; md5_url: where the owner publishes it instead; neither
-    means that the owner publishes none. size: rough bytes of the download, for people; limit: bytes never exceeded.
+    digest: "md5:..." or "sha256:..." as the owner publishes it; md5_url: where the owner publishes it
+    instead; neither means that the owner publishes none. size: rough bytes of the download, for people;
+    limit: bytes never exceeded.
+
     """
 
     url: str
@@ -40,7 +44,8 @@ class Source:
 
 _MOVIELENS = "https://files.grouplens.org/datasets/movielens/"
 _GROUPLENS = (
-    "GroupLens terms (README of the set): research use, acknowledgement, no redistribution and no commercial use without "
+    "GroupLens terms (README of the set): research use, acknowledgement, no redistribution and no "
+    "commercial use without "
     "permission; cite Harper and Konstan (2015)"
 )
 
@@ -82,11 +87,14 @@ def fetch(
 ) -> Path:
     """Download a public set into the folder `target/name` and return that folder; `read` takes it from there.
 
-    name: a key of `SOURCES`. The file goes to a temporary place, its size stays under the limit, its checksum is compared
-    where its owner publishes one, archives are unpacked without leaving the folder, and only then the folder gets its
-    name. A folder that exists already is returned as it is. progress: called with the bytes so far.
+    name: a key of `SOURCES`. The file goes to a temporary place, its size stays under the limit, its checksum
+    is compared where its owner publishes one, archives are unpacked without leaving the folder, and only then
+    the folder gets its name. A folder that exists already is returned as it is. progress: called with the
+    bytes so far.
 
-    Raises `DataError` in one sentence where there is no network, the checksum differs or the archive is hostile.
+    Raises `DataError` in one sentence where there is no network, the checksum differs or the archive is
+    hostile.
+
     """
     known = SOURCES if sources is None else sources
     if name not in known:
@@ -138,7 +146,13 @@ def download(url: str, path: Path, *, limit: int, progress: Callable[[int], None
         raise DataError(
             f"{url} answers {error.code} ({error.reason}); download it by hand and read the folder."
         ) from None
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+    except (
+        urllib.error.URLError,
+        http.client.HTTPException,
+        TimeoutError,
+        ConnectionError,
+        ValueError,
+    ) as error:
         reason = getattr(error, "reason", None) or error
         raise DataError(
             f"{url} cannot be reached ({reason}); download it elsewhere and give `read` its folder."
@@ -164,7 +178,8 @@ def _verify(name: str, source: Source, path: Path) -> None:
             sha.update(block)
     if sha.hexdigest() != wanted.lower():
         raise DataError(
-            f"The download of {name} has {kind} {sha.hexdigest()} where {wanted} is published: it is damaged or was "
+            f"The download of {name} has {kind} {sha.hexdigest()} where {wanted} is published: it is "
+            "damaged or was "
             "changed, and was thrown away. Try again, or ask its owner."
         )
 
@@ -174,7 +189,8 @@ def _unpack(packed: Path, folder: Path, limit: int) -> None:
         if zipfile.is_zipfile(packed):
             _unzip(packed, folder, limit)
         elif packed.suffix == ".gz":
-            _copy(gzip.open(packed, "rb"), folder / packed.stem, limit)
+            with gzip.open(packed, "rb") as file:
+                _copy(cast(IO[bytes], file), folder / packed.stem, limit)
         else:
             shutil.move(packed, folder / packed.name)
     except (
@@ -202,7 +218,8 @@ def _unzip(packed: Path, folder: Path, limit: int) -> None:
                 or not goal.is_relative_to(root)
             ):
                 raise DataError(
-                    f"The archive {packed.name} holds '{member.filename}', which would leave its folder; refused."
+                    f"The archive {packed.name} holds '{member.filename}', which would leave its folder; "
+                    "refused."
                 )
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise DataError(f"The archive {packed.name} holds the link '{member.filename}'; refused.")
@@ -210,13 +227,14 @@ def _unzip(packed: Path, folder: Path, limit: int) -> None:
                 goal.mkdir(parents=True, exist_ok=True)
                 continue
             goal.parent.mkdir(parents=True, exist_ok=True)
-            left -= _copy(archive.open(member), goal, left)
+            with archive.open(member) as file:
+                left -= _copy(file, goal, left)
 
 
-def _copy(source: object, goal: Path, limit: int) -> int:
+def _copy(file: IO[bytes], goal: Path, limit: int) -> int:
     """Unpack one stream; what an archive says about its size is not believed."""
     done = 0
-    with source as file, goal.open("wb") as out:  # type: ignore[attr-defined]
+    with goal.open("wb") as out:
         while block := file.read(_BLOCK):
             done += len(block)
             if done > limit:

@@ -12,8 +12,10 @@ from oakum.errors import DataError
 class Issue:
     """What was found, where, and the cure.
 
-    level: "error" (reading stops here), "warning" (readable, but results would suffer) or "note". row: 1-based data
-    row. line: 1-based line of a text file. count: how many rows share the fault. examples: the first of them.
+    level: "error" (reading stops here), "warning" (readable, but results would suffer) or "note". row:
+    1-based data row. line: 1-based line of a text file. count: how many rows share the fault. examples: the
+    first of them.
+
     """
 
     where: str

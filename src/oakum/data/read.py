@@ -1,4 +1,6 @@
-"""`read`: a log in any common form becomes a `Dataset`. Everything is converted here, at the door, and nowhere else."""
+"""`read`: a log in any common form becomes a `Dataset`. Everything is converted here, at the door, and
+nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -37,19 +39,22 @@ def read(
 ) -> Dataset:
     """Read a log.
 
-    source: a file (CSV or TSV, also gzip, any common separator, with or without a header; Parquet; Arrow; JSON lines;
-    RecBole `.inter`; MovieLens; one user and its items a line), a folder that holds one, or a polars, pandas or Arrow
-    table. user, item, value, time: names of columns; what is not given is guessed from common names, then from place and
-    type, and the guess is a sentence in `Dataset.notes`; "" leaves a role empty. format: csv, tsv, parquet, arrow, jsonl,
-    atomic, movielens or lines, where the name of the file does not say. users, items: tables with an id column, turned into
-    one row a code. relations: name → table of two id columns.
+    source: a file (CSV or TSV, also gzip, any common separator, with or without a header; Parquet; Arrow;
+    JSON lines; RecBole `.inter`; MovieLens; one user and its items a line), a folder that holds one, or a
+    polars, pandas or Arrow table. user, item, value, time: names of columns; what is not given is guessed
+    from common names, then from place and type, and the guess is a sentence in `Dataset.notes`; "" leaves a
+    role empty. format: csv, tsv, parquet, arrow, jsonl, atomic, movielens or lines, where the name of the
+    file does not say. users, items: tables with an id column, turned into one row a code. relations: name →
+    table of two id columns.
 
-    Ids that are whole numbers stay whole numbers, all others are text; codes follow their ascending order. Times become
-    microseconds since 1970, unit or form recognised. Row ids are the places of the rows in the file. A folder of published
-    parts is read as one log with the part in the field `part` (`read_split` keeps the parts apart).
+    Ids that are whole numbers stay whole numbers, all others are text; codes follow their ascending order.
+    Times become microseconds since 1970, unit or form recognised. Row ids are the places of the rows in the
+    file. A folder of published parts is read as one log with the part in the field `part` (`read_split` keeps
+    the parts apart).
 
     Raises `DataError` that names file, row, line and column, what was found, what was expected and the cure.
     Cost: a few seconds and about 50 bytes a row for tens of millions of rows.
+
     """
     given = {"user": user, "item": item, "value": value, "time": time}
     return read_judged(
@@ -60,9 +65,10 @@ def read(
 def read_sql(source: Any, query: str, **options: Any) -> Dataset:
     """Read the rows of a query as a log.
 
-    source: a URI (`sqlite:///log.db`, `postgresql://...`, `mysql://...`) or an open connection (SQLite, DuckDB, any DB-API).
-    SQLite files are opened for reading only; other URIs need the extra 'sql' (`MissingExtra` says so). options: those of
-    `read`, `format` aside.
+    source: a URI (`sqlite:///log.db`, `postgresql://...`, `mysql://...`) or an open connection (SQLite,
+    DuckDB, any DB-API). SQLite files are opened for reading only; other URIs need the extra 'sql'
+    (`MissingExtra` says so). options: those of `read`, `format` aside.
+
     """
     table = read_query(source, query)
     given = {role: options.pop(role, None) for role in ("user", "item", "value", "time")}
@@ -136,10 +142,11 @@ def read_split(
 ) -> tuple[Dataset, Interactions]:
     """A published split: (training log, test events) over one vocabulary.
 
-    source: a folder with files called train and test (any format that `read` knows; `test_cold_items` and the like count
-    where there is one), or the pair itself (train, test), or (train, valid, test). Ids of every part are in the
-    vocabulary; row ids of test lie above all others. A validation part is left out here and said so in the notes:
-    `read_parts` gives it.
+    source: a folder with files called train and test (any format that `read` knows; `test_cold_items` and the
+    like count where there is one), or the pair itself (train, test), or (train, valid, test). Ids of every
+    part are in the vocabulary; row ids of test lie above all others. A validation part is left out here and
+    said so in the notes: `read_parts` gives it.
+
     """
     data, test, valid = read_parts(source, items=items, users=users, relations=relations, **options)
     if valid is not None:
@@ -173,8 +180,9 @@ def read_parts(
 ) -> tuple[Dataset, Interactions, Interactions | None]:
     """Published parts over one vocabulary: (training log, test events, validation events or None).
 
-    train: a folder, a pair or triple (train, test) / (train, valid, test), or the training table with `test` and perhaps
-    `valid` given beside it. The order of row ids is train, valid, test.
+    train: a folder, a pair or triple (train, test) / (train, valid, test), or the training table with `test`
+    and perhaps `valid` given beside it. The order of row ids is train, valid, test.
+
     """
     sides: dict[str, Any] = {}
     if test is None:

@@ -7,7 +7,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 UNITS = ((1e11, "seconds", 1_000_000), (1e14, "milliseconds", 1_000), (1e17, "microseconds", 1))
-EXPECTED = "Expected seconds, milliseconds, microseconds or nanoseconds since 1970, or a date such as 2024-05-01T12:00:00Z"
+EXPECTED = (
+    "Expected seconds, milliseconds, microseconds or nanoseconds since 1970, "
+    "or a date such as 2024-05-01T12:00:00Z"
+)
 _FORMS = (
     "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M",
     "%Y/%m/%d %H:%M:%S%.f", "%Y/%m/%d %H:%M",
@@ -21,8 +24,9 @@ def microseconds(column: pl.Series) -> tuple[pl.Series, str]:
     """Int64 microseconds and a sentence on what was recognised; null where a filled cell is no time.
 
     Numbers: the unit is read off the largest one (below 1e11 seconds, below 1e14 milliseconds, below 1e17
-    microseconds, else nanoseconds), one unit for the whole column. Text: numbers, or ISO dates and date-times with
-    or without a zone (without one: UTC). Whole numbers that read as YYYYMMDD in every row are days.
+    microseconds, else nanoseconds), one unit for the whole column. Text: numbers, or ISO dates and date-times
+    with or without a zone (without one: UTC). Whole numbers that read as YYYYMMDD in every row are days.
+
     """
     name, kind = column.name, column.dtype
     if kind == pl.Date or kind == pl.Datetime:
@@ -60,7 +64,7 @@ def _from_integers(column: pl.Series) -> tuple[pl.Series, str]:
             return days.cast(pl.Datetime("us")).dt.epoch("us"), f"Read '{name}' as days written YYYYMMDD."
     unit, scale = _unit(max(abs(low), abs(high)))
     values: NDArray[np.int64] | pl.Series = column.cast(pl.Int64)
-    micros = values * scale if scale else values // 1_000  # type: ignore[operator]
+    micros = values * scale if scale else values // 1_000
     return pl.Series(name, micros), _said(name, unit, high)
 
 
@@ -83,7 +87,7 @@ def _unit(top: float) -> tuple[str, int]:
 
 def _said(name: str, unit: str, top: float) -> str:
     if unit == "seconds" and top < 1e8:
-        return f"'{name}' is a counter (largest {top:g}), read as seconds: its order is right, its dates are not."
+        return f"'{name}' is a counter (largest {top:g}), read as seconds: the order is right, dates are not."
     return f"Read '{name}' as {unit} since 1970."
 
 

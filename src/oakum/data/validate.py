@@ -20,8 +20,10 @@ _EXAMPLES = 3
 def check(source: Any, **options: Any) -> list[Issue]:
     """What is wrong with a log: errors (reading it raises the first of them), warnings, notes; in that order.
 
-    source and options are those of `read`. Faults of different columns are all reported, each with its first row and
-    the number of rows; a file that cannot be parsed gives one. An empty list of errors means that `read` takes it.
+    source and options are those of `read`. Faults of different columns are all reported, each with its first
+    row and the number of rows; a file that cannot be parsed gives one. An empty list of errors means that
+    `read` takes it.
+
     """
     judge = Judge(collect=True)
     found: list[Issue] = []
@@ -41,7 +43,7 @@ def check(source: Any, **options: Any) -> list[Issue]:
 
 def judge_dataset(data: Dataset, where: str) -> list[Issue]:
     """Warnings and notes on a log that could be read."""
-    log, out = data.interactions, []
+    log, out = data.interactions, list[Issue]()
     if len(log) == 0:
         return out
     same = duplicate_rows(data)
@@ -103,7 +105,7 @@ def duplicate_rows(data: Dataset) -> NDArray[np.int64]:
     """Positions of events that equal an earlier one in user, item, time and value; int64, ascending."""
     log = data.interactions
     pairs = log.users.astype(np.int64) * max(1, data.num_items) + log.items
-    keys = [np.arange(len(log)), pairs]
+    keys: list[NDArray[Any]] = [np.arange(len(log)), pairs]
     if log.times is not None:
         keys.insert(1, log.times)
     if log.values is not None:

@@ -21,7 +21,9 @@ def database(tmp_path: Path) -> Path:
     path = tmp_path / "log.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("create table log (user_id text, item_id integer, rating real)")
-        connection.executemany("insert into log values (?, ?, ?)", [("a", 1, 3.5), ("b", 2, 4.0), ("a", 2, 1.0)])
+        connection.executemany(
+            "insert into log values (?, ?, ?)", [("a", 1, 3.5), ("b", 2, 4.0), ("a", 2, 1.0)]
+        )
         connection.commit()
     return path
 
@@ -52,7 +54,10 @@ def test_faults_of_a_query_are_sentences(database: Path) -> None:
 def test_a_duckdb_connection() -> None:
     duckdb = pytest.importorskip("duckdb")
     with closing(duckdb.connect()) as connection:
-        connection.execute("create table log as select * from (values (1, 5, 2.0), (2, 6, 3.0), (1, 6, 4.0)) t(user_id, item_id, rating)")
+        connection.execute(
+            "create table log as select * from (values (1, 5, 2.0), (2, 6, 3.0), (1, 6, 4.0)) "
+            "t(user_id, item_id, rating)"
+        )
         data = read_sql(connection, "select * from log")
     assert (len(data), data.num_users, data.num_items) == (3, 2, 2)
 

@@ -17,7 +17,9 @@ _KINDS = ("token", "token_seq", "float", "float_seq")
 
 
 def read_atomic(path: Path, stack: ExitStack, *, beside: bool = True) -> Table:
-    """Tab-separated, the header typed as `user_id:token`; sequences become lists. Side files are found by name."""
+    """Tab-separated, the header typed as `user_id:token`; sequences become lists. Side files are found by
+    name.
+    """
     text = open_text(path, stack)
     cells = text.lines[0].rstrip("\r").split("\t")
     kinds = dict((c.strip().rpartition(":")[0], c.strip().rpartition(":")[2]) for c in cells)

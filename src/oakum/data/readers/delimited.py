@@ -26,7 +26,9 @@ _KNOWN = frozenset(n for names in NAMES.values() for n in names)
 def read_delimited(
     path: Path, stack: ExitStack, separator: str | None = None, names: list[str] | None = None
 ) -> Table:
-    """A table of text. `names` are the columns of a file without a header; `separator` is found where not given."""
+    """A table of text. `names` are the columns of a file without a header; `separator` is found where not
+    given.
+    """
     return from_text(open_text(path, stack), separator, names)
 
 
@@ -113,7 +115,9 @@ def has_header(rows: list[list[str]]) -> bool:
 
 
 def kind_of(cells: list[str]) -> pl.DataType:
-    """Int64 where all cells are whole numbers as one would print them (so '007' stays text), Float64, or text."""
+    """Int64 where all cells are whole numbers as one would print them (so '007' stays text), Float64, or
+    text.
+    """
     filled = [c for c in cells if c != ""]
     if filled and all(_INTEGER.fullmatch(c) for c in filled):
         return pl.Int64()
@@ -185,7 +189,10 @@ def scan_lines(path: Path) -> pl.LazyFrame:
         separator="\x01",
         has_header=False,
         schema={"line": pl.String()},
-        quote_char=None, infer_schema=False, glob=False)
+        quote_char=None,
+        infer_schema=False,
+        glob=False,
+    )
 
 
 def _split_lines(text: TextFile, separator: str, names: list[str] | None) -> Table:

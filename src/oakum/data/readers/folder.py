@@ -11,7 +11,7 @@ SUFFIXES = {
     ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "text", ".dat": "text", ".data": "text",
     ".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow",
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
-    ".inter": "atomic", ".user": "atomic", ".item": "atomic", ".net": "atomic", ".link": "atomic", ".kg": "atomic",
+    ".inter": "atomic", ".user": "atomic", ".item": "atomic", ".net": "atomic", ".link": "atomic",
 }  # fmt: skip
 _LOGS = (
     "interactions",
@@ -47,7 +47,9 @@ def stem_of(path: Path) -> str:
 
 
 def parts_in(folder: Path) -> dict[str, Path]:
-    """Published parts by role; a name counts when it is the word, or the word and a suffix or prefix (`test_cold_items`)."""
+    """Published parts by role; a name counts when it is the word, or the word and a suffix or prefix
+    (`test_cold_items`).
+    """
     files = sorted(
         p
         for p in folder.iterdir()

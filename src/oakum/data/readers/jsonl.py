@@ -17,7 +17,7 @@ _CURE = 'Expected one object a line, such as {"user_id": 1, "item_id": 2}.'
 
 
 def read_jsonl(path: Path, stack: ExitStack) -> Table:
-    """A file of JSON objects; types come from the first 10,000 lines, from all lines where those do not hold."""
+    """A file of JSON objects; types come from the first 10,000 lines, or from all if need be."""
     text = open_text(path, stack)
     lines = text.lines
     if lines[0].lstrip().startswith("["):

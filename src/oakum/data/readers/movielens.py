@@ -1,4 +1,6 @@
-"""MovieLens as GroupLens publishes it: `u.data` (100K), `ratings.dat` (1M, 10M), `ratings.csv` (20M and later)."""
+"""MovieLens as GroupLens publishes it: `u.data` (100K), `ratings.dat` (1M, 10M), `ratings.csv` (20M and
+later).
+"""
 
 from __future__ import annotations
 
@@ -95,8 +97,8 @@ def _cells(path: Path, separator: str, names: list[str]) -> pl.DataFrame:
     )
     for name in (names[0], "age"):
         if name in frame.columns:
-            number = frame[name].cast(pl.Int64, strict=False)
-            frame = frame.with_columns(number) if number.null_count() == 0 else frame
+            whole = frame[name].cast(pl.Int64, strict=False)
+            frame = frame.with_columns(whole) if whole.null_count() == 0 else frame
     return frame
 
 

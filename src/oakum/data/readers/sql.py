@@ -17,9 +17,11 @@ from oakum.errors import MissingExtra
 
 
 def read_query(source: Any, statement: str) -> Table:
-    """The rows of one statement. `source`: a URI (sqlite:///file, postgresql://..., mysql://...) or an open connection.
+    """The rows of one statement. `source`: a URI (sqlite:///file, postgresql://..., mysql://...) or an open
+    connection.
 
     SQLite files are opened for reading only. Passwords in a URI never appear in messages.
+
     """
     where = _named(source)
     try:

@@ -29,10 +29,12 @@ FAULTS = (
 class Table:
     """Columns before they are coded.
 
-    where: how messages name it. named: whether the columns carry names of their own. stored: one column can be read
-    without the others. loose: the same table with every cell as text, read when a typed read fails. line: the file
-    line of a 1-based data row. explain: the sentence for an error of the parser. roles: columns that the format itself
-    says the meaning of. sides: feature tables and relations that lie beside the log, by name.
+    where: how messages name it. named: whether the columns carry names of their own. stored: one column can
+    be read without the others. loose: the same table with every cell as text, read when a typed read fails.
+    line: the file line of a 1-based data row. explain: the sentence for an error of the parser. roles:
+    columns that the format itself says the meaning of. sides: feature tables and relations that lie beside
+    the log, by name.
+
     """
 
     frame: pl.LazyFrame
@@ -58,7 +60,7 @@ class Table:
         return self._run(lambda frame: frame.head(rows).collect())
 
     def collect(self, columns: Sequence[str]) -> pl.DataFrame:
-        """These columns, whole; as text where the types guessed from the first rows do not hold further down."""
+        """These columns, whole; as text where the types of the first rows do not hold further down."""
         return self._run(lambda frame: frame.select(columns).collect(engine="streaming"))
 
     def _run(self, take: Callable[[pl.LazyFrame], pl.DataFrame]) -> pl.DataFrame:

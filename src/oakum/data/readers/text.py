@@ -80,7 +80,9 @@ def open_text(path: Path, stack: ExitStack, *, lines: int = 1000) -> TextFile:
 
 
 def _unpacked(path: Path, stack: ExitStack) -> Path:
-    """The content of a gzip file in a temporary file that goes when `stack` closes; checks its checksum on the way."""
+    """The content of a gzip file in a temporary file that goes when `stack` closes; checks its checksum on
+    the way.
+    """
     handle, name = tempfile.mkstemp(prefix="oakum-", suffix=".txt")
     stack.callback(lambda: Path(name).unlink(missing_ok=True))
     limit, written = max(_UNPACKED, _RATIO * path.stat().st_size), 0
@@ -91,7 +93,8 @@ def _unpacked(path: Path, stack: ExitStack) -> Path:
                 if written > limit:
                     refuse(
                         path,
-                        f"it unpacks to more than {_RATIO} times its size and more than {_UNPACKED >> 30} GiB",
+                        f"it unpacks to more than {_RATIO} times its size and more than {_UNPACKED >> 30} "
+                        "GiB",
                         "Unpack it yourself if it is meant to.",
                     )
                 out.write(block)
@@ -160,17 +163,22 @@ def _walk(file: IO[str], record: int, separator: str) -> int | None:
 
 def first_ragged(path: Path, where: str, separator: str, width: int, quoted: bool) -> None:
     """Name the first line with more cells than the header has, or an opening quote that never closes."""
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     csv.field_size_limit(1 << 27)
     try:
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            rows = csv.reader(file, delimiter=separator, quoting=quoting, strict=True)
+            rows = csv.reader(
+                file,
+                delimiter=separator,
+                quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+                strict=True,
+            )
             before = 0
             for cells in rows:
                 if len(cells) > width:
                     refuse(
                         where,
-                        f"{len(cells)} cells where the first line has {width} ({brief(separator.join(cells))})",
+                        f"{len(cells)} cells where the first line has {width} "
+                        f"({brief(separator.join(cells))})",
                         "Quote cells that hold the separator, or remove the line.",
                         line=before + 1,
                     )
