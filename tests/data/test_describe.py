@@ -40,9 +40,7 @@ def test_every_figure_of_a_small_log() -> None:
 
 def test_gini_is_the_mean_absolute_difference() -> None:
     rng = np.random.default_rng(3)
-    frame = pl.DataFrame(
-        {"user_id": rng.integers(0, 40, 500), "item_id": (rng.random(500) ** 3 * 30).astype(int)}
-    )
+    frame = pl.DataFrame({"user_id": rng.integers(0, 40, 500), "item_id": (rng.random(500) ** 3 * 30).astype(int)})
     data = read(frame)
     counts = data.item_counts.astype(float)
     expected = np.abs(counts[:, None] - counts[None, :]).mean() / (2 * counts.mean())
@@ -58,9 +56,7 @@ def test_many_values_become_a_histogram() -> None:
 
 
 def test_check_warns_of_what_spoils_a_training() -> None:
-    frame = pl.DataFrame(
-        {"user_id": [1, 2, 3, 3], "item_id": [1, 1, 1, 2], "timestamp": [9] * 4, "rating": [1] * 4}
-    )
+    frame = pl.DataFrame({"user_id": [1, 2, 3, 3], "item_id": [1, 1, 1, 2], "timestamp": [9] * 4, "rating": [1] * 4})
     found = " ".join(str(i) for i in check(frame))
     assert "2 of 3 users have one item only" in found
     assert "every event has the same time" in found

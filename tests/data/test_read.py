@@ -230,9 +230,7 @@ def test_features_that_match_nothing_are_refused() -> None:
 def test_relations() -> None:
     trust = pl.DataFrame({"user_id": [3, 10, 77], "friend_id": [10, 3, 3], "weight": [0.5, 1.0, 2.0]})
     bundles = pl.DataFrame({"bundle_id": [1, 1, 2], "item_id": [7, 12, 900]})
-    graph = pl.DataFrame(
-        {"item_id": [7, 7], "relation": ["made_by", "acted_by"], "tail_entity": ["e1", "e2"]}
-    )
+    graph = pl.DataFrame({"item_id": [7, 7], "relation": ["made_by", "acted_by"], "tail_entity": ["e1", "e2"]})
     data = read(FRAME, relations={"trust": trust, "bundles": bundles, "graph": graph})
     edges = data.relations["trust"]
     assert (edges.source, edges.target) == ("users", "users")
@@ -260,9 +258,7 @@ def test_a_published_split_is_coded_over_one_vocabulary(tmp_path: Path, ending: 
         elif ending == "csv":
             frame.write_csv(tmp_path / f"{name}.csv")
         else:
-            lines = [
-                f"{u} " + " ".join(str(i) for v, i in rows if v == u) for u in sorted({u for u, _ in rows})
-            ]
+            lines = [f"{u} " + " ".join(str(i) for v, i in rows if v == u) for u in sorted({u for u, _ in rows})]
             (tmp_path / f"{name}.txt").write_text("\n".join(lines) + "\n")
     data, test, valid = read_parts(tmp_path, format="lines" if ending == "txt" else None)
     assert data.users.ids.to_list() == [0, 1, 2]
@@ -306,9 +302,7 @@ def test_movielens_1m_and_later_forms(tmp_path: Path) -> None:
     late.mkdir()
     (one / "ratings.dat").write_text(delimited("::", header=False))
     (one / "movies.dat").write_bytes("7::Caf\xe9: x::Drama|War\n".encode("latin-1"))
-    (late / "ratings.csv").write_text(
-        delimited(",").replace("user_id", "userId").replace("item_id", "movieId")
-    )
+    (late / "ratings.csv").write_text(delimited(",").replace("user_id", "userId").replace("item_id", "movieId"))
     (late / "movies.csv").write_text('movieId,title,genres\n7,"Café, x",Drama|War\n12,y,(no genres listed)\n')
     for folder in (one, late):
         data = read(folder)
@@ -414,9 +408,7 @@ def test_real_sets_have_the_sizes_their_owners_state(
 
 @pytest.mark.data
 def test_a_real_split_and_a_real_trust_network(data_dir: Path) -> None:
-    data, test = read_split(
-        data_dir / "lastfm-trust", relations={"trust": data_dir / "lastfm-trust" / "trust.parquet"}
-    )
+    data, test = read_split(data_dir / "lastfm-trust", relations={"trust": data_dir / "lastfm-trust" / "trust.parquet"})
     assert len(data) + len(test) == 52_668
     assert test.rows.min() == len(data)
     assert data.relations["trust"].source == data.relations["trust"].target == "users"

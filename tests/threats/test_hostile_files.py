@@ -98,9 +98,7 @@ def test_bad_text_is_named(tmp_path: Path, name: str) -> None:
 
 def test_a_bad_encoding_far_down_is_named_by_line(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
-    path.write_bytes(
-        b"user_id,item_id\n" + b"".join(b"u%d,i%d\n" % (i % 9, i % 5) for i in range(5000)) + b"\xff,1\n"
-    )
+    path.write_bytes(b"user_id,item_id\n" + b"".join(b"u%d,i%d\n" % (i % 9, i % 5) for i in range(5000)) + b"\xff,1\n")
     with pytest.raises(DataError, match="line 5002: byte 0xFF is not UTF-8"):
         read(path)
 
@@ -218,9 +216,7 @@ def test_a_pipe_does_not_hang_the_reader(tmp_path: Path) -> None:
 def test_a_wrong_column_name_suggests_the_right_one(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text(GOOD)
-    with pytest.raises(
-        DataError, match=r"no column 'usr_id', which was given as the user\. Did you mean 'user_id'"
-    ):
+    with pytest.raises(DataError, match=r"no column 'usr_id', which was given as the user\. Did you mean 'user_id'"):
         read(path, user="usr_id")
     with pytest.raises(DataError, match="two roles"):
         read(path, user="item_id", item="item_id")
@@ -304,9 +300,7 @@ def flipped(whole: bytes) -> st.SearchStrategy[bytes]:
             out[place % len(out)] = value
         return bytes(out)
 
-    return st.lists(st.tuples(st.integers(0, len(whole)), st.integers(0, 255)), min_size=1, max_size=4).map(
-        flip
-    )
+    return st.lists(st.tuples(st.integers(0, len(whole)), st.integers(0, 255)), min_size=1, max_size=4).map(flip)
 
 
 CONTENT = st.one_of(

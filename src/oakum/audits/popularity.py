@@ -59,7 +59,11 @@ class PopularityAudit(Audit):
             group = np.searchsorted(cuts, length, side="right")
             names = ["least active quarter", "second", "third", "most active quarter"]
             by_group = [
-                {"group": names[g], "users": int((group == g).sum()), "ndcg@10": within(estimate(accuracy[group == g], seed=1))}
+                {
+                    "group": names[g],
+                    "users": int((group == g).sum()),
+                    "ndcg@10": within(estimate(accuracy[group == g], seed=1)),
+                }
                 for g in range(4)
                 if (group == g).sum() >= 5
             ]
@@ -80,7 +84,13 @@ class PopularityAudit(Audit):
                     clean=lift,
                     evidence=[
                         *(
-                            {"system": s, "lift": within(v[1], 2), "gini": round(v[2], 3), "coverage": percent(v[3]), "top 1 %": percent(v[4])}
+                            {
+                                "system": s,
+                                "lift": within(v[1], 2),
+                                "gini": round(v[2], 3),
+                                "coverage": percent(v[3]),
+                                "top 1 %": percent(v[4]),
+                            }
                             for s, v in rows.items()
                         ),
                         *by_group,

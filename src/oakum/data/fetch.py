@@ -14,9 +14,9 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from oakum.errors import DataError, ParameterError, nearest
 
@@ -25,7 +25,7 @@ _TIMEOUT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Known:
     """A public data set: where its owner keeps it, how to know it is whole, and what one may do with it.
 
     digest: "md5:..." or "sha256:..." as the owner publishes it; md5_url: where the owner publishes it
@@ -41,6 +41,15 @@ class Source:
     md5_url: str | None = None
     limit: int = 8 << 30
 
+    @property
+    def note(self) -> str:
+        """Size and terms, for a list."""
+        return f"{self.size / 1e6:.0f} MB. {self.licence}."
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "note": self.note}
+
 
 _MOVIELENS = "https://files.grouplens.org/datasets/movielens/"
 _GROUPLENS = (
@@ -50,14 +59,12 @@ _GROUPLENS = (
 )
 
 
-def _movielens(name: str, size: int, md5: str | None = None, *, listed: bool = True) -> Source:
+def _movielens(name: str, size: int, md5: str | None = None, *, listed: bool = True) -> Known:
     url = f"{_MOVIELENS}{name}.zip"
-    return Source(
-        url, _GROUPLENS, size, f"md5:{md5}" if md5 else None, f"{url}.md5" if listed and not md5 else None
-    )
+    return Known(url, _GROUPLENS, size, f"md5:{md5}" if md5 else None, f"{url}.md5" if listed and not md5 else None)
 
 
-SOURCES: dict[str, Source] = {
+KNOWN: dict[str, Known] = {
     "movielens-100k": _movielens("ml-100k", 4_924_029, "0e33842e24a9c977be4e0107933c0723"),
     "movielens-1m": _movielens("ml-1m", 5_917_549, "c4d9eecfca2ab87c1945afe126590906"),
     "movielens-10m": _movielens("ml-10m", 66_000_000, "ce571fd55effeba0271552578f2648bd"),
@@ -65,12 +72,12 @@ SOURCES: dict[str, Source] = {
     "movielens-25m": _movielens("ml-25m", 262_000_000, "6b51fb2759a8657d3bfcbfc42b592ada"),
     "movielens-32m": _movielens("ml-32m", 239_000_000, "d472be332d4daa821edc399621853b57"),
     "movielens-latest-small": _movielens("ml-latest-small", 1_000_000, listed=False),
-    "lastfm-hetrec": Source(
+    "lastfm-hetrec": Known(
         "https://files.grouplens.org/datasets/hetrec2011/hetrec2011-lastfm-2k.zip",
         "HetRec 2011 (Cantador, Brusilovsky and Kuflik): non-commercial use, cite the workshop and Last.fm",
         2_600_000,
     ),
-    "gowalla-checkins": Source(
+    "gowalla-checkins": Known(
         "https://snap.stanford.edu/data/loc-gowalla_totalCheckins.txt.gz",
         "Stanford SNAP: research use, cite Cho, Myers and Leskovec (2011)",
         105_000_000,
@@ -82,12 +89,12 @@ def fetch(
     name: str,
     target: str | Path,
     *,
-    sources: dict[str, Source] | None = None,
+    known: dict[str, Known] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Download a public set into the folder `target/name` and return that folder; `read` takes it from there.
 
-    name: a key of `SOURCES`. The file goes to a temporary place, its size stays under the limit, its checksum
+    name: a key of `KNOWN`. The file goes to a temporary place, its size stays under the limit, its checksum
     is compared where its owner publishes one, archives are unpacked without leaving the folder, and only then
     the folder gets its name. A folder that exists already is returned as it is. progress: called with the
     bytes so far.
@@ -96,7 +103,7 @@ def fetch(
     hostile.
 
     """
-    known = SOURCES if sources is None else sources
+    known = KNOWN if known is None else known
     if name not in known:
         raise ParameterError(f"'{name}' is no known public data set.{nearest(name, known)}")
     source, folder = known[name], Path(target).expanduser() / name
@@ -134,9 +141,7 @@ def download(url: str, path: Path, *, limit: int, progress: Callable[[int], None
             while block := answer.read(_BLOCK):
                 done += len(block)
                 if done > limit:
-                    raise DataError(
-                        f"{url} sends more than {limit:,} bytes, which is more than this set has; stopped."
-                    )
+                    raise DataError(f"{url} sends more than {limit:,} bytes, which is more than this set has; stopped.")
                 out.write(block)
                 if progress is not None:
                     progress(done)
@@ -159,7 +164,7 @@ def download(url: str, path: Path, *, limit: int, progress: Callable[[int], None
         ) from None
 
 
-def _verify(name: str, source: Source, path: Path) -> None:
+def _verify(name: str, source: Known, path: Path) -> None:
     digest = source.digest
     if digest is None and source.md5_url is not None:
         listed = path.with_name("published.md5")
@@ -218,8 +223,7 @@ def _unzip(packed: Path, folder: Path, limit: int) -> None:
                 or not goal.is_relative_to(root)
             ):
                 raise DataError(
-                    f"The archive {packed.name} holds '{member.filename}', which would leave its folder; "
-                    "refused."
+                    f"The archive {packed.name} holds '{member.filename}', which would leave its folder; refused."
                 )
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise DataError(f"The archive {packed.name} holds the link '{member.filename}'; refused.")

@@ -21,7 +21,7 @@ from oakum.data.readers.folder import log_in, parts_in, sides_in
 from oakum.data.readers.sql import read_query
 from oakum.errors import DataError
 
-__all__ = ["read", "read_parts", "read_split", "read_sql"]
+__all__ = ["frame_of", "read", "read_parts", "read_split", "read_sql"]
 
 
 def read(
@@ -57,9 +57,7 @@ def read(
 
     """
     given = {"user": user, "item": item, "value": value, "time": time}
-    return read_judged(
-        source, given, Judge(), format=format, items=items, users=users, relations=relations, name=name
-    )
+    return read_judged(source, given, Judge(), format=format, items=items, users=users, relations=relations, name=name)
 
 
 def read_sql(source: Any, query: str, **options: Any) -> Dataset:
@@ -73,6 +71,13 @@ def read_sql(source: Any, query: str, **options: Any) -> Dataset:
     table = read_query(source, query)
     given = {role: options.pop(role, None) for role in ("user", "item", "value", "time")}
     return read_judged(table, given, Judge(), **options)
+
+
+def frame_of(source: Any, format: str | None = None) -> pl.DataFrame:
+    """Any table that `read` knows as a polars frame, nothing coded: for lists of users and the like."""
+    with ExitStack() as stack:
+        table = open_table(source, stack, format)
+        return table.collect(list(table.schema()))
 
 
 def read_judged(
@@ -110,9 +115,7 @@ def read_judged(
     log_ = coded.parts[0]
     if parts:
         log_ = stacked(dict(zip(parts, coded.parts, strict=True)))
-        notes.append(
-            f"Read {', '.join(p.name for p in parts.values())} as one log; read_split keeps the parts apart."
-        )
+        notes.append(f"Read {', '.join(p.name for p in parts.values())} as one log; read_split keeps the parts apart.")
     frames = {}
     for side, asked in (("users", users), ("items", items)):
         vocabulary = coded.users if side == "users" else coded.items
@@ -188,16 +191,12 @@ def read_parts(
     if test is None:
         if isinstance(train, Sequence) and not isinstance(train, str):
             if len(train) not in (2, 3):
-                raise DataError(
-                    f"A split is (train, test) or (train, valid, test); {len(train)} parts were given."
-                )
+                raise DataError(f"A split is (train, test) or (train, valid, test); {len(train)} parts were given.")
             train, valid, test = (train[0], None, train[1]) if len(train) == 2 else train
         else:
             folder = path_of(train)
             if folder is None or not folder.is_dir():
-                raise DataError(
-                    "A published split is a folder with train and test files, or the pair (train, test)."
-                )
+                raise DataError("A published split is a folder with train and test files, or the pair (train, test).")
             found = parts_in(folder)
             if not {"train", "test"} <= found.keys():
                 names = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"

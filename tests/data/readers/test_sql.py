@@ -21,9 +21,7 @@ def database(tmp_path: Path) -> Path:
     path = tmp_path / "log.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("create table log (user_id text, item_id integer, rating real)")
-        connection.executemany(
-            "insert into log values (?, ?, ?)", [("a", 1, 3.5), ("b", 2, 4.0), ("a", 2, 1.0)]
-        )
+        connection.executemany("insert into log values (?, ?, ?)", [("a", 1, 3.5), ("b", 2, 4.0), ("a", 2, 1.0)])
         connection.commit()
     return path
 

@@ -114,7 +114,9 @@ def _contains(matrix, users, items):  # type: ignore[no-untyped-def]
     keys += matrix.indices
     asked = users.astype(np.int64) * matrix.shape[1] + items
     at = np.searchsorted(keys, asked)
-    return (at < len(keys)) & (keys[np.minimum(at, len(keys) - 1)] == asked) if len(keys) else np.zeros(len(users), bool)
+    return (
+        (at < len(keys)) & (keys[np.minimum(at, len(keys) - 1)] == asked) if len(keys) else np.zeros(len(users), bool)
+    )
 
 
 def _joined(a: Interactions, b: Interactions) -> Interactions:
