@@ -42,9 +42,7 @@ def assemble(tables: Sequence[Table], given: Mapping[str, str | None], judge: Ju
     for table in tables[1:]:  # a further part has the same ids under the same names, or none can be trusted
         there = table.schema() if table.named else {}
         same = {
-            r: n
-            for r in ("user", "item", "value", "time")
-            if (n := getattr(first, r)) in there and not given.get(r)
+            r: n for r in ("user", "item", "value", "time") if (n := getattr(first, r)) in there and not given.get(r)
         }
         table.roles = {**table.roles, **same}
         plans.append(_plan(table, given, notes, by_place=not table.named))
@@ -88,9 +86,7 @@ def _plan(
     """The roles of a table's columns and the context columns worth reading."""
     schema = table.schema()
     sample = table.sample() if not table.named or table.loose is not None else None
-    roles = guess(
-        schema, given, table.where, known=table.roles, named=table.named, by_place=by_place, sample=sample
-    )
+    roles = guess(schema, given, table.where, known=table.roles, named=table.named, by_place=by_place, sample=sample)
     notes.extend([*table.notes, *roles.notes])
     free = [c for c in schema if c not in roles.used()]
     fields: list[str] = []
@@ -104,14 +100,12 @@ def _plan(
         (fields if fit else dropped).append(column)
     if len(fields) > _FIELDS:
         notes.append(
-            f"Left out {len(fields) - _FIELDS} of {len(fields)} context columns: only the first {_FIELDS} "
-            "are kept."
+            f"Left out {len(fields) - _FIELDS} of {len(fields)} context columns: only the first {_FIELDS} are kept."
         )
         fields = fields[:_FIELDS]
     if dropped:
         notes.append(
-            f"Left out {_listed(dropped)}: neither numbers nor categories of fewer than {cells.DISTINCT} "
-            "values."
+            f"Left out {_listed(dropped)}: neither numbers nor categories of fewer than {cells.DISTINCT} values."
         )
     return roles, fields
 
@@ -143,9 +137,7 @@ def _events(
         column = source.take(roles.position)
         moments = _from_position(users, column)
         if moments is None:
-            notes.append(
-                f"'{roles.position}' repeats within a user, so it orders no history; kept as a context field."
-            )
+            notes.append(f"'{roles.position}' repeats within a user, so it orders no history; kept as a context field.")
             kept = cells.context(column)
             if kept is not None:
                 context[plain(roles.position)] = kept
@@ -158,9 +150,7 @@ def _events(
     for name in fields:
         kept = cells.context(source.take(name))
         if kept is None:
-            notes.append(
-                f"Left out '{name}': neither numbers nor a category of fewer than {cells.DISTINCT} values."
-            )
+            notes.append(f"Left out '{name}': neither numbers nor a category of fewer than {cells.DISTINCT} values.")
         else:
             context[_free_name(plain(name) or name, context)] = kept
     rows = np.arange(start, start + len(users), dtype=np.int64)

@@ -36,9 +36,7 @@ def ids(table: Table, column: pl.Series, role: str, judge: Judge) -> pl.Series:
     """Ids as Int64 or text; every event needs one."""
     if column.dtype.is_nested() or column.dtype == pl.Object:
         cure = f"Name another column with {role}=NAME, or give one row an event."
-        judge.fail(
-            Issue(table.where, f"a {column.dtype} where {role} ids were expected", cure, column=column.name)
-        )
+        judge.fail(Issue(table.where, f"a {column.dtype} where {role} ids were expected", cure, column=column.name))
     out = as_ids(column)
     if out.null_count():
         cure = "Every event needs one: remove or fill these rows."

@@ -28,11 +28,7 @@ def as_ids(column: pl.Series) -> pl.Series:
     if kind.is_float():
         whole = column.cast(pl.Int64, strict=False)
         same = whole.cast(pl.Float64) == column.cast(pl.Float64)
-        return (
-            whole
-            if whole.null_count() == column.null_count() and bool(same.all())
-            else column.cast(pl.String)
-        )
+        return whole if whole.null_count() == column.null_count() and bool(same.all()) else column.cast(pl.String)
     if kind == pl.String:
         if not bool(column.head(1000).drop_nulls().str.contains(r"^-?\d{1,19}$").all()):
             return column

@@ -18,32 +18,23 @@ def _words(*lines: str) -> tuple[str, ...]:
 
 NAMES = {
     "user": _words(
-        "user_id user userid uid user_name username customer_id customer customerid client_id client "
-        "visitor_id",
-        "visitorid visitor account_id account member_id member person_id person reviewer_id reviewerid "
-        "reviewer",
-        "profile_id listener listener_id buyer_id player_id session_id session sessionid query_id "
-        "report_id u",
+        "user_id user userid uid user_name username customer_id customer customerid client_id client visitor_id",
+        "visitorid visitor account_id account member_id member person_id person reviewer_id reviewerid reviewer",
+        "profile_id listener listener_id buyer_id player_id session_id session sessionid query_id report_id u",
     ),
     "item": _words(
-        "item_id item itemid iid product_id product productid movie_id movieid movie artist_id artistid "
-        "artist",
-        "track_id trackid track song_id songid song book_id bookid book isbn parent_asin asin business_id "
-        "business",
-        "venue_id venue venueid poi_id poi article_id articleid article news_id newsid video_id videoid "
-        "game_id",
-        "gameid app_id content_id document_id doc_id sku goods_id listing_id hotel_id recipe_id photo_id "
-        "post_id",
+        "item_id item itemid iid product_id product productid movie_id movieid movie artist_id artistid artist",
+        "track_id trackid track song_id songid song book_id bookid book isbn parent_asin asin business_id business",
+        "venue_id venue venueid poi_id poi article_id articleid article news_id newsid video_id videoid game_id",
+        "gameid app_id content_id document_id doc_id sku goods_id listing_id hotel_id recipe_id photo_id post_id",
         "bundle_id technique_id i",
     ),
     "value": _words(
-        "rating ratings score stars value plays play_count playcount listen_count count weight overall "
-        "preference",
+        "rating ratings score stars value plays play_count playcount listen_count count weight overall preference",
         "grade relevance label quantity use_count clicks click hours feedback",
     ),
     "time": _words(
-        "timestamp time ts unix_timestamp unix_time unixreviewtime datetime event_time eventtime "
-        "created_at date",
+        "timestamp time ts unix_timestamp unix_time unixreviewtime datetime event_time eventtime created_at date",
         "event_date review_time reviewtime review_date at when",
     ),
 }
@@ -120,9 +111,7 @@ def guess(
         for role in ROLES:
             if role in out or role in empty:
                 continue
-            found = next(
-                (by_plain[n] for n in NAMES[role] if n in by_plain and by_plain[n] not in out.values()), None
-            )
+            found = next((by_plain[n] for n in NAMES[role] if n in by_plain and by_plain[n] not in out.values()), None)
             if found is not None and not schema[found].is_nested():
                 out[role] = found
                 notes.append(f"Took column '{found}' as the {role}.")
@@ -137,9 +126,7 @@ def guess(
             )
     position = None
     if "time" not in out and "time" not in empty and named:
-        position = next(
-            (by_plain[n] for n in ORDER if n in by_plain and by_plain[n] not in out.values()), None
-        )
+        position = next((by_plain[n] for n in ORDER if n in by_plain and by_plain[n] not in out.values()), None)
         if position is not None and not schema[position].is_integer():
             position = None
     return Roles(out["user"], out["item"], out.get("value"), out.get("time"), position, notes)
@@ -165,9 +152,7 @@ def _by_place(
             if ids:
                 out[role] = ids[0]
                 free.remove(ids[0])
-                notes.append(
-                    f"Took column '{ids[0]}' as the {role} by its place{' (no header)' if not named else ''}."
-                )
+                notes.append(f"Took column '{ids[0]}' as the {role} by its place{' (no header)' if not named else ''}.")
     for column in list(free):
         if "time" in out or "time" in empty:
             break

@@ -61,9 +61,7 @@ def convert(data: Dataset, path: str | Path) -> Path:
         _write(data, path.suffix, aside)
         os.replace(aside, path)
     except OSError as error:
-        raise DataError(
-            f"{path} could not be written ({error.strerror or error}); nothing was changed."
-        ) from None
+        raise DataError(f"{path} could not be written ({error.strerror or error}); nothing was changed.") from None
     finally:
         aside.unlink(missing_ok=True)
     return path
@@ -93,9 +91,7 @@ def _write(data: Dataset, ending: str, aside: Path) -> None:
 
 def _lines(data: Dataset) -> pl.DataFrame:
     histories = data.histories
-    events = pl.DataFrame(
-        {"user": histories.owners(), "item": data.items.ids.gather(histories.items.astype(np.int64))}
-    )
+    events = pl.DataFrame({"user": histories.owners(), "item": data.items.ids.gather(histories.items.astype(np.int64))})
     rows = events.group_by("user", maintain_order=True).agg(pl.col("item").cast(pl.String).str.join(" "))
     users = data.users.ids.gather(rows["user"]).cast(pl.String)
     return pl.DataFrame({"line": users + " " + rows["item"]})

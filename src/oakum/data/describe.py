@@ -38,9 +38,7 @@ def describe(data: Dataset) -> dict[str, Any]:
         "events_a_user": _quantiles(users),
         "users_an_item": _quantiles(items),
         "gini_of_popularity": round(_gini(items), 4),
-        "share_of_top_items": round(float(items[-max(1, n // 100) :].sum() / max(1, items.sum())), 4)
-        if n
-        else 0.0,
+        "share_of_top_items": round(float(items[-max(1, n // 100) :].sum() / max(1, items.sum())), 4) if n else 0.0,
         "repeated_pairs": len(log) - pairs,
         "share_of_repeats": round((len(log) - pairs) / max(1, len(log)), 4),
         "duplicates": len(duplicate_rows(data)),

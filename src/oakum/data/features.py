@@ -68,9 +68,7 @@ def relations_of(
         with ExitStack() as stack:
             table = open_table(source, stack)
             frame = _whole(table)
-        kind = next(
-            (c for c in frame.columns if plain(c) in ("relation", "relation_id", "relation_type")), None
-        )
+        kind = next((c for c in frame.columns if plain(c) in ("relation", "relation_id", "relation_type")), None)
         names = ("weight", "count", "rating", "value", "similarity")
         weight = next((c for c in frame.columns if plain(c) in names), None)
         ends = [c for c in frame.columns if c not in (kind, weight)][:2]
@@ -136,11 +134,7 @@ def _id_column(frame: pl.DataFrame, role: str, table: Table) -> str:
 def _table_of(column: str, ids: pl.Series, users: Vocabulary, items: Vocabulary) -> str:
     """The table that one end of a relation points into."""
     name = plain(column)
-    if (
-        name in NAMES["user"]
-        or "user" in name.split("_")
-        or any(name.startswith(w) for w in _FRIENDS["user"])
-    ):
+    if name in NAMES["user"] or "user" in name.split("_") or any(name.startswith(w) for w in _FRIENDS["user"]):
         return "users"
     if (name in NAMES["item"] and name != "bundle_id") or "item" in name.split("_"):
         return "items"

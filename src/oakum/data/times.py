@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 UNITS = ((1e11, "seconds", 1_000_000), (1e14, "milliseconds", 1_000), (1e17, "microseconds", 1))
 EXPECTED = (
-    "Expected seconds, milliseconds, microseconds or nanoseconds since 1970, "
-    "or a date such as 2024-05-01T12:00:00Z"
+    "Expected seconds, milliseconds, microseconds or nanoseconds since 1970, or a date such as 2024-05-01T12:00:00Z"
 )
 _FORMS = (
     "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M",

@@ -73,11 +73,7 @@ def judge_dataset(data: Dataset, where: str) -> list[Issue]:
     if log.times is not None:
         moments = len(np.unique(log.times))
         if moments == 1:
-            out.append(
-                Issue(
-                    where, "every event has the same time", "Splits by time are impossible.", level="warning"
-                )
-            )
+            out.append(Issue(where, "every event has the same time", "Splits by time are impossible.", level="warning"))
         ahead = _impossible(log.times)
         if ahead:
             out.append(

@@ -25,9 +25,7 @@ def read_arrow(path: Path) -> Table:
         refuse(where, "this is Feather 1", "Write it as Feather 2 (Arrow IPC) or Parquet.")
 
     def explain(error: BaseException) -> DataError:
-        return DataError(
-            f"{where}: this is no whole Arrow file ({first_line(error)}). Write or copy it again."
-        )
+        return DataError(f"{where}: this is no whole Arrow file ({first_line(error)}). Write or copy it again.")
 
     table = Table(pl.LazyFrame(), where, explain=explain, path=path)
     with table.guarded():

@@ -40,9 +40,7 @@ def read_atomic(path: Path, stack: ExitStack, *, beside: bool = True) -> Table:
         frame = frame.rename(rename)
         split = [pl.col(n).cast(pl.String).str.split(" ") for n in lists]
         frame = frame.with_columns(split) if split else frame
-        numbers = [
-            pl.col(n).list.eval(pl.element().cast(pl.Float32)) for n, k in lists.items() if k == "float_seq"
-        ]
+        numbers = [pl.col(n).list.eval(pl.element().cast(pl.Float32)) for n, k in lists.items() if k == "float_seq"]
         return frame.with_columns(numbers) if numbers else frame
 
     table.frame = shaped(typed)
@@ -50,9 +48,7 @@ def read_atomic(path: Path, stack: ExitStack, *, beside: bool = True) -> Table:
     table.notes = []
     for name in rename.values():
         if plain(name) in ("user_id", "item_id", "rating", "timestamp"):
-            table.roles.setdefault(
-                {"rating": "value", "timestamp": "time"}.get(plain(name), plain(name)[:4]), name
-            )
+            table.roles.setdefault({"rating": "value", "timestamp": "time"}.get(plain(name), plain(name)[:4]), name)
     table.name = path.stem
     if beside:
         for ending, side in (("user", "users"), ("item", "items")):

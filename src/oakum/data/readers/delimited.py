@@ -23,9 +23,7 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _KNOWN = frozenset(n for names in NAMES.values() for n in names)
 
 
-def read_delimited(
-    path: Path, stack: ExitStack, separator: str | None = None, names: list[str] | None = None
-) -> Table:
+def read_delimited(path: Path, stack: ExitStack, separator: str | None = None, names: list[str] | None = None) -> Table:
     """A table of text. `names` are the columns of a file without a header; `separator` is found where not
     given.
     """
@@ -43,9 +41,7 @@ def from_text(text: TextFile, separator: str | None = None, names: list[str] | N
     columns = names or (_unique(rows[0]) if header else _numbered(len(rows[0])))
     body = rows[1:] if header else rows
     if header and not body and text.whole:
-        refuse(
-            text.where, f"a header ({', '.join(columns[:8])}) and no rows", "There is nothing to learn from."
-        )
+        refuse(text.where, f"a header ({', '.join(columns[:8])}) and no rows", "There is nothing to learn from.")
     types = {c: kind_of([r[i] for r in body if i < len(r)]) for i, c in enumerate(columns)}
 
     def scan(schema: dict[str, pl.DataType]) -> pl.LazyFrame:
@@ -169,9 +165,7 @@ def _numbered(width: int) -> list[str]:
     return [f"column_{i + 1}" for i in range(width)]
 
 
-def _told(
-    text: TextFile, separator: str, header: bool, names: list[str] | None, rows: list[list[str]]
-) -> list[str]:
+def _told(text: TextFile, separator: str, header: bool, names: list[str] | None, rows: list[list[str]]) -> list[str]:
     told = f"Cells are separated by {SEPARATORS[separator]}"
     if names is not None:
         return []
@@ -202,9 +196,7 @@ def _split_lines(text: TextFile, separator: str, names: list[str] | None) -> Tab
     columns = names or (_unique(rows[0]) if header else _numbered(len(rows[0])))
     body = rows[1:] if header else rows
     if header and not body and text.whole:
-        refuse(
-            text.where, f"a header ({', '.join(columns[:8])}) and no rows", "There is nothing to learn from."
-        )
+        refuse(text.where, f"a header ({', '.join(columns[:8])}) and no rows", "There is nothing to learn from.")
     line = pl.col("line")
     cells = line.str.split("::") if separator == "::" else line.str.extract_all(r"\S+")
 

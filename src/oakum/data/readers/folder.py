@@ -59,9 +59,7 @@ def parts_in(folder: Path) -> dict[str, Path]:
     for role, words in _PARTS.items():
         exact = [p for p in files if stem_of(p).lower() in words]
         loose = [p for p in files if any(w in stem_of(p).lower().split("_") for w in words)]
-        loose = [
-            p for p in loose if not any(w in stem_of(p).lower().split("_") for w in ("negatives", "negative"))
-        ]
+        loose = [p for p in loose if not any(w in stem_of(p).lower().split("_") for w in ("negatives", "negative"))]
         chosen = exact or loose
         if len(chosen) > 1:
             names = ", ".join(p.name for p in chosen[:8])

@@ -26,10 +26,7 @@ def read_frame(source: Any) -> Table:
     except ModuleNotFoundError:
         raise MissingExtra("Reading a pandas frame", "frames") from None
     except (Exception, pl.exceptions.PanicException) as error:
-        refuse(
-            "the frame", f"it cannot be read ({str(error).splitlines()[0]})", "Give every column one type."
-        )
+        refuse("the frame", f"it cannot be read ({str(error).splitlines()[0]})", "Give every column one type.")
     raise DataError(
-        f"A log cannot be read from a {type(source).__name__}: give a path, or a polars, pandas or Arrow "
-        "table."
+        f"A log cannot be read from a {type(source).__name__}: give a path, or a polars, pandas or Arrow table."
     )

@@ -47,9 +47,7 @@ def read_lines(text: TextFile) -> Table:
 
     def explain(error: BaseException) -> DataError:
         refuse_encoding(text.path, text.where)
-        return DataError(
-            f"{text.where} cannot be read as one user and its items a line: {first_line(error)}."
-        )
+        return DataError(f"{text.where} cannot be read as one user and its items a line: {first_line(error)}.")
 
     return Table(
         scan(types),

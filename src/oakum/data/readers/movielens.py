@@ -58,9 +58,7 @@ def read_movielens(path: Path, stack: ExitStack) -> Table:
     if (folder / "u.item").is_file() and path.name == "u.data":
         table.sides["items"] = _u_item(folder / "u.item")
     if (folder / "u.user").is_file() and path.name == "u.data":
-        table.sides["users"] = _cells(
-            folder / "u.user", "|", ["user_id", "age", "gender", "occupation", "zip_code"]
-        )
+        table.sides["users"] = _cells(folder / "u.user", "|", ["user_id", "age", "gender", "occupation", "zip_code"])
     if (folder / "movies.dat").is_file() and path.name == "ratings.dat":
         table.sides["items"] = _genres(_cells(folder / "movies.dat", "::", ["item_id", "title", "genres"]))
     if (folder / "users.dat").is_file() and path.name == "ratings.dat":
@@ -92,9 +90,7 @@ def _cells(path: Path, separator: str, names: list[str]) -> pl.DataFrame:
                 "Download the set again.",
                 line=number,
             )
-    frame = pl.DataFrame(
-        {n: [r[i] for r in rows] for i, n in enumerate(names)}, schema=dict.fromkeys(names, pl.String)
-    )
+    frame = pl.DataFrame({n: [r[i] for r in rows] for i, n in enumerate(names)}, schema=dict.fromkeys(names, pl.String))
     for name in (names[0], "age"):
         if name in frame.columns:
             whole = frame[name].cast(pl.Int64, strict=False)
@@ -114,10 +110,5 @@ def _u_item(path: Path) -> pl.DataFrame:
 def _genres(frame: pl.DataFrame) -> pl.DataFrame:
     if "genres" not in frame.columns or frame["genres"].dtype != pl.String:
         return frame
-    kept = (
-        pl.when(pl.col("genres") == "(no genres listed)")
-        .then(None)
-        .otherwise(pl.col("genres"))
-        .str.split("|")
-    )
+    kept = pl.when(pl.col("genres") == "(no genres listed)").then(None).otherwise(pl.col("genres")).str.split("|")
     return frame.with_columns(kept.alias("genres"))

@@ -25,16 +25,12 @@ def read_parquet(path: Path) -> Table:
     if size == 0:
         refuse(where, "the file is empty", "Write it again.")
     if start != b"PAR1":
-        refuse(
-            where, f"this is not Parquet (it starts with {start!r})", "Name its true format, or convert it."
-        )
+        refuse(where, f"this is not Parquet (it starts with {start!r})", "Name its true format, or convert it.")
     if end != b"PAR1" or size < 12:
         refuse(where, "the Parquet file ends too early (it is cut off)", "Write or copy it again.")
 
     def explain(error: BaseException) -> DataError:
-        return DataError(
-            f"{where}: the Parquet file is damaged ({first_line(error)}). Write or copy it again."
-        )
+        return DataError(f"{where}: the Parquet file is damaged ({first_line(error)}). Write or copy it again.")
 
     table = Table(pl.LazyFrame(), where, stored=True, explain=explain, path=path)
     with table.guarded():

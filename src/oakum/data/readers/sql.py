@@ -62,9 +62,7 @@ def _sqlite(uri: str, statement: str, where: str) -> pl.DataFrame:
     if not path.exists() and not path.is_absolute():
         path = Path(unquote(parts.path))
     if not path.is_file():
-        refuse(
-            where, f"there is no file {path}", "Write sqlite:///relative.db or sqlite:////absolute/path.db."
-        )
+        refuse(where, f"there is no file {path}", "Write sqlite:///relative.db or sqlite:////absolute/path.db.")
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         return pl.read_database(statement, connection, infer_schema_length=None)
 

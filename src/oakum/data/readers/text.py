@@ -93,8 +93,7 @@ def _unpacked(path: Path, stack: ExitStack) -> Path:
                 if written > limit:
                     refuse(
                         path,
-                        f"it unpacks to more than {_RATIO} times its size and more than {_UNPACKED >> 30} "
-                        "GiB",
+                        f"it unpacks to more than {_RATIO} times its size and more than {_UNPACKED >> 30} GiB",
                         "Unpack it yourself if it is meant to.",
                     )
                 out.write(block)
@@ -177,8 +176,7 @@ def first_ragged(path: Path, where: str, separator: str, width: int, quoted: boo
                 if len(cells) > width:
                     refuse(
                         where,
-                        f"{len(cells)} cells where the first line has {width} "
-                        f"({brief(separator.join(cells))})",
+                        f"{len(cells)} cells where the first line has {width} ({brief(separator.join(cells))})",
                         "Quote cells that hold the separator, or remove the line.",
                         line=before + 1,
                     )
