@@ -126,7 +126,7 @@ def test_files_stay_readable(path: Path) -> None:
 def test_the_hooks_are_frozen() -> None:
     from oakum.engine.learner import Learner, Plugin
 
-    own = lambda cls: sorted(n for n, v in vars(cls).items() if inspect.isfunction(v) and not n.startswith("_"))  # noqa: E731
+    own = lambda cls: sorted(n for n, v in vars(cls).items() if inspect.isfunction(v) and not n.startswith("_"))
     assert own(Learner) == [
         "batches", "cached", "data", "epoch", "losses", "phases", "prepare", "put_facts", "represent", "settle", "start", "train",
     ]  # fmt: skip

@@ -14,7 +14,7 @@ def log_of(
     """A data set from (user, item) codes; ids are u0, u1, … and i0, i1, …"""
     u, i = (np.array(x, np.int32) for x in zip(*pairs, strict=True))
     moments = np.arange(len(pairs), dtype=np.int64) * 1_000_000 if times is None else np.array(times, np.int64)
-    ids = lambda letter, n: Vocabulary(pl.Series("id", [f"{letter}{k}" for k in range(n)]))  # noqa: E731
+    ids = lambda letter, n: Vocabulary(pl.Series("id", [f"{letter}{k}" for k in range(n)]))
     return Dataset(Interactions(u, i, None, moments), ids("u", users), ids("i", items), name=name)
 
 

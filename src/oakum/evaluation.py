@@ -28,7 +28,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        plain = lambda m: {k: e.to_json() for k, e in m.items()}  # noqa: E731
+        plain = lambda m: {k: e.to_json() for k, e in m.items()}
         return {"metrics": plain(self.metrics), "newcomers": plain(self.newcomers), "notes": list(self.notes)}
 
 

@@ -87,7 +87,7 @@ def test_summary_stays_in_bounds_and_clusters_widen_it():
     rows = calibration.summarise_predictions(Predictions(p, y))
     clustered = calibration.summarise_predictions(Predictions(p, y, users=users))
     assert rows["ece"].low >= 0
-    width = lambda e: e.high - e.low  # noqa: E731
+    width = lambda e: e.high - e.low
     assert width(clustered["ece"]) > 2 * width(rows["ece"])
     assert clustered["brier"].n == 50
 

@@ -72,9 +72,9 @@ def test_one_metric_alone_equals_the_same_among_many(case):
 def test_pooled_intervals_cover_the_value_for_other_users_of_the_same_kind():
     rng, inside, repetitions = np.random.default_rng(3), 0, 60
     weight = 1 / np.arange(1, 201)
-    draw = lambda: rng.choice(200, size=(150, 1), p=weight / weight.sum()).astype(np.int32)  # noqa: E731
+    draw = lambda: rng.choice(200, size=(150, 1), p=weight / weight.sum()).astype(np.int32)
     context = Context(num_items=200)
-    as_ranking = lambda items: Ranking(items, np.zeros(items.shape, np.float32))  # noqa: E731
+    as_ranking = lambda items: Ranking(items, np.zeros(items.shape, np.float32))
     true = np.mean([measure(as_ranking(draw()), None, ["coverage@1"], context)["coverage@1"][0] for _ in range(300)])
     for _ in range(repetitions):
         found = summarise(as_ranking(draw()), None, ["coverage@1"], context)["coverage@1"]

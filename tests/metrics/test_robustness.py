@@ -101,7 +101,7 @@ def test_lift_and_reach_by_hand():
 
 def test_success_reduction_is_the_share_undone():
     clean, attacked, half = exposed(0.0), exposed(0.4, seed=2), exposed(0.2, seed=3)
-    rate = lambda e: float(np.nanmean(e))  # noqa: E731
+    rate = lambda e: float(np.nanmean(e))
     found = robustness.success_reduction(clean, attacked, half)
     assert found.value == pytest.approx((rate(attacked) - rate(half)) / (rate(attacked) - rate(clean)))
     assert robustness.success_reduction(clean, attacked, clean).value == pytest.approx(1)

@@ -38,7 +38,7 @@ class AttackResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        plain = lambda m: {k: e.to_json() for k, e in m.items()}  # noqa: E731
+        plain = lambda m: {k: e.to_json() for k, e in m.items()}
         return {
             "attack": self.attack,
             "system": self.system,
@@ -106,8 +106,8 @@ def attack(
     people = np.flatnonzero(train.user_counts > 0)
     if len(people) > measured:
         people = np.sort(generator(seed, "measured people").choice(people, measured, replace=False))
-    people = people.astype(np.int32)
-    owned = owned_by(train, parts)[people]
+    measured_people: Ids = people.astype(np.int32)
+    owned = owned_by(train, parts)[measured_people]
     before: list[dict[str, Any]] = []
     after: list[dict[str, Any]] = []
     poisoned = found.change.apply(train)
@@ -118,9 +118,9 @@ def attack(
                 log, _ = defence.clean(log)
                 plugins = defence.plugins()
             fitted = fit(system, log, plan=plan, plugins=plugins, seed=s, progress=progress)
-            into.append(exposures(fitted, people, train, goal.codes, owned, k))
+            into.append(exposures(fitted, measured_people, train, goal.codes, owned, k))
     names = list(before[0])
-    mean = lambda runs, n: np.mean([r[n] for r in runs], 0)  # noqa: E731
+    mean = lambda runs, n: np.mean([r[n] for r in runs], 0)
     main = f"t_hr@{min(k)}"
     return AttackResult(
         attack=attacker.slug,

@@ -38,7 +38,7 @@ def table_of(subject: Subject, results: Mapping[str, Result]) -> list[SystemResu
     rows = []
     for system in subject.systems:
         mine = [r for name, r in results.items() if name.startswith(f"{system.slug} seed ")]
-        metrics, noise, fresh = {}, {}, {}
+        metrics, noise = {}, {}
         for metric in METRICS:
             values = np.stack([per_user(subject, r, metric) for r in mine])
             metrics[metric] = estimate(np.nanmean(values, 0), seed=subject.seed)
@@ -56,7 +56,6 @@ def table_of(subject: Subject, results: Mapping[str, Result]) -> list[SystemResu
                 },
                 metrics=metrics,
                 seed_noise=noise,
-                newcomers=fresh,
                 baseline=system.baseline,
                 seconds=float(known.get("fit_seconds", 0.0)),
             )
@@ -74,7 +73,7 @@ def comparisons_of(subject: Subject, results: Mapping[str, Result], metric: str 
         values[system.slug] = np.nanmean(np.stack([per_user(subject, r, metric) for r in mine]), 0)
     bases = [s.slug for s in subject.systems if s.baseline] or [subject.systems[0].slug]
     base = max(bases, key=lambda s: float(np.nanmean(values[s])))
-    out = []
+    out: list[dict[str, Any]] = []
     for slug, mine_values in values.items():
         if slug != base:
             found = compare(mine_values, values[base], seed=subject.seed)

@@ -45,7 +45,7 @@ class NewcomersAudit(Audit):
             fresh = Ranking(found.newcomer_lists, np.full(found.newcomer_lists.shape, np.nan, np.float32))
             a = measure(known, truth, ["ndcg@10"])["ndcg@10"]
             b = measure(fresh, truth, ["ndcg@10"])["ndcg@10"]
-            kept = float(np.nanmean(b) / max(np.nanmean(a), 1e-9))
+            kept = float(np.nanmean(b)) / max(float(np.nanmean(a)), 1e-9)
             silent = float((found.newcomer_lists[:, 0] < 0).mean())
             loss = 1 - goodness(min(kept, 1.0), 0.5, 0.98)
             gap = compare(b, a, seed=subject.seed)

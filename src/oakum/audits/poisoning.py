@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from oakum.attacks.base import Budget, Goal, budget_for, cold_targets, owned_by, propose
 from oakum.audits.accuracy import clean_trials, per_user
 from oakum.audits.base import Audit, Subject, System, goodness, percent, verdict_of, within
-from oakum.audits.record import Cure, Finding, Plot
+from oakum.audits.plots import exposure_plot
+from oakum.audits.record import Cure, Finding
 from oakum.audits.trials import Result, Trial
 from oakum.catalogue import entry, load_class
 from oakum.defences.base import Defence, Training
@@ -146,7 +147,7 @@ class PoisoningDrill(Audit):
     def _judge(self, subject: Subject, system: System, results: Mapping[str, Result]) -> Finding:
         owned = owned_by(subject.data, [subject.split.test])[subject.users]
         seeds = self._seeds(subject, system)
-        hits = lambda what: self._hits(subject, owned, [f"{system.slug} {what}seed {s}" for s in seeds], results)  # noqa: E731
+        hits = lambda what: self._hits(subject, owned, [f"{system.slug} {what}seed {s}" for s in seeds], results)
         clean_hits = hits("")
         clean = exposure(clean_hits, seed=subject.seed)
         table: dict[tuple[str, float], Estimate] = {}
@@ -171,7 +172,7 @@ class PoisoningDrill(Audit):
         worst = max(self.attacks, key=lambda a: table[a, top].value)
         attacked = table[worst, top]
         price = budget_to_harm(self.shares, [table[worst, s].value for s in self.shares], harm=self.harm).share
-        accuracy = lambda what: np.nanmean(  # noqa: E731
+        accuracy = lambda what: np.nanmean(
             [per_user(subject, results[f"{system.slug} {what}seed {s}"], "ndcg@10") for s in seeds], 0
         )
         base = accuracy("")
@@ -222,7 +223,7 @@ class PoisoningDrill(Audit):
             clean=clean,
             attacked=attacked,
             evidence=rows,
-            plots=[self._plot(system, clean, table, cures, worst, top)],
+            plots=[exposure_plot(system.title, clean, table, cures, worst, top, self.k)],
             threat="reads the training log; adds accounts; never sees the model or the test part",
             budget=self._budget(subject, top).to_json(),
             cures=cures,
@@ -273,35 +274,6 @@ class PoisoningDrill(Audit):
             if cure.price is not None and cure.price.high < -0.02:
                 out.append(f"'{cure.slug}' costs more than 2 % of NDCG@10 here.")
         return " ".join(out)
-
-    def _plot(self, system: System, clean: Estimate, table: Any, cures: list[Cure], worst: str, top: float) -> Plot:
-        series = []
-        for attack in self.attacks:
-            points = [(0.0, clean), *((s, table[attack, s]) for s in sorted(self.shares))]
-            series.append(
-                {
-                    "name": attack,
-                    "x": [100 * s for s, _ in points],
-                    "y": [100 * e.value for _, e in points],
-                    "low": [100 * e.low for _, e in points],
-                    "high": [100 * e.high for _, e in points],
-                }
-            )
-        for cure in cures:
-            if cure.after is not None:
-                e = cure.after
-                one = {"x": [100 * top], "y": [100 * e.value], "low": [100 * e.low], "high": [100 * e.high]}
-                series.append({"name": f"{worst} with {cure.slug}", **one})
-        return Plot(
-            kind="lines",
-            title=f"What fake accounts buy on {system.title}",
-            alt="; ".join(
-                f"{s['name']}: {s['y'][-1]:.2f} % of lists at {s['x'][-1]:.1f} % fake accounts" for s in series
-            ),
-            x_label="fake accounts, % of people",
-            y_label=f"lists with a target in the top {self.k}, %",
-            series=series,
-        )
 
 
 def last_look(result: Result) -> float:

@@ -32,7 +32,7 @@ def run(
     if k < 1:
         raise ParameterError(f"k must be at least 1. Got {k}.")
     fitted = store.load(model)
-    parts = lambda text: [p.strip() for p in text.split(",") if p.strip()]  # noqa: E731
+    parts = lambda text: [p.strip() for p in text.split(",") if p.strip()]
     options = {"k": k, "allow": parts(allow) or None, "deny": parts(deny) or None}
     if history is not None:
         answers = fitted.recommend(history=parts(history), **options)  # type: ignore[arg-type]

@@ -132,13 +132,13 @@ def simulate(market: Market | None = None, *, seed: int = 0, block: int = 1 << 2
     real_rows = users < n
     liking[real_rows] = np.einsum("ed,ed->e", taste[users[real_rows]], trait[items[real_rows]])
     values = np.clip(np.round(2.6 + 0.45 * liking + (noise.astype(float) / 500 - 1)), 1, 5).astype(np.float32)
-    log = Interactions(users, items, values, times)
+    log = Interactions(users.astype(np.int32), items.astype(np.int32), values, times)
     tables = {
         "items": _item_table(rng, item_group, trait, m),
         "users": _user_table(rng, n + fakes, user_group),
     }
     relations = {"trust": _trust(rng, user_group, n)} if market.social else {}
-    ids = lambda prefix, k: Vocabulary(pl.Series("id", [f"{prefix}{i:06d}" for i in range(k)]))  # noqa: E731
+    ids = lambda prefix, k: Vocabulary(pl.Series("id", [f"{prefix}{i:06d}" for i in range(k)]))
     name = "simulated market"
     notes = (f"A simulated market of {n:,} people and {m:,} items whose true tastes are known (seed {seed}).",)
     return Dataset(log, ids("u", n + fakes), ids("i", m), tables, relations, name, notes, truth)

@@ -180,5 +180,5 @@ def _flatten(value: Any, name: str, out: dict[str, Any]) -> None:
 def _words_of(value: Mapping[str, Any] | None, *, sign: bool = False) -> str:
     if value is None:
         return words.ABSENT
-    numbers = {k: float("nan") if value[k] is None else value[k] for k in ("value", "low", "high")}
+    numbers: dict[str, Any] = {k: float("nan") if value[k] is None else value[k] for k in ("value", "low", "high")}
     return words.interval(Estimate(n=value["n"], **numbers), 4, sign=sign)

@@ -151,7 +151,7 @@ def _shown(value: Any) -> Any:
 def _audited(report: AuditReport) -> list[tuple[str, str]]:
     data, protocol = report.data, report.protocol
     span = f", from {data['from']} to {data['to']}" if data.get("from") and data.get("to") else ""
-    count = lambda k, source: words.cell(source.get(k))  # noqa: E731
+    count = lambda k, source: words.cell(source.get(k))
     log = f"{data.get('name', 'the log')}: {count('events', data)} events of {count('users', data)} people on {count('items', data)} items{span}"
     tested = (
         f"{count('test_users', protocol)} people, on {count('test_events', protocol)} events that no model had seen; "
@@ -220,7 +220,7 @@ def _staves(findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "measured": x["loss"] is not None,
             }
         )
-    known = [s["y"] for s in staves if s["measured"]]
+    known = [float(str(s["y"])) for s in staves if s["measured"]]
     return {
         "staves": staves, "width": width * len(staves) + 1, "level": max(known, default=foot), "foot": foot, "stave": width - 2,
     }  # fmt: skip

@@ -103,8 +103,9 @@ def _console(file: TextIO | None) -> Console:
     terminal = bool(getattr(out, "isatty", lambda: False)())
     encoding = getattr(out, "encoding", None) or "utf-8"
     # A pipe has no width: wide enough for a row a line, and never an escape sequence.
+    sink: Any = _Encodable(out, encoding) if not _can(encoding) else out
     return Console(
-        file=_Encodable(out, encoding) if not _can(encoding) else out,
+        file=sink,
         width=None if terminal else 160,
         no_color=None if terminal else True,
         force_terminal=None if terminal else False,

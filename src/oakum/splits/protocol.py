@@ -122,7 +122,7 @@ def _contains(matrix, users, items):  # type: ignore[no-untyped-def]
 def _joined(a: Interactions, b: Interactions) -> Interactions:
     """Two parts of one log put together again; row ids are kept, since both came from the same log."""
     names = sorted({*a.fields} & {*b.fields})
-    both = lambda x, y: None if x is None or y is None else np.concatenate([x, y])  # noqa: E731
+    both = lambda x, y: None if x is None or y is None else np.concatenate([x, y])
     out = Interactions(
         np.concatenate([a.users, b.users]),
         np.concatenate([a.items, b.items]),

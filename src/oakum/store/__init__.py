@@ -155,7 +155,7 @@ def _restore(folder: Path, head: Mapping[str, Any]) -> Fitted:
     if len(users) != schema.num_users or len(items) != schema.num_items:
         raise ModelFileError(f"{folder}: {len(users)} users and {len(items)} items where the schema says otherwise.")
     events = pl.read_parquet(folder / "history.parquet")
-    column = lambda name: events[name].to_numpy() if name in events.columns else None  # noqa: E731
+    column = lambda name: events[name].to_numpy() if name in events.columns else None
     log = Interactions(
         events["user"].to_numpy(), events["item"].to_numpy(), column("values"), column("times"),
         events["rows"].to_numpy() if "rows" in events.columns else np.arange(len(events)),
