@@ -23,7 +23,7 @@ from oakum.attacks.base import (
 from oakum.attacks.drill import attack
 from oakum.attacks.profiles.heuristic import BandwagonProfiles, RandomProfiles
 from oakum.catalogue import entries, load_class
-from oakum.data import Interactions, Ragged
+from oakum.data import Interactions, Queries, Ragged
 from oakum.data.simulate import Market, simulate
 from oakum.errors import BudgetExceeded, Denied, OakumError, ParameterError
 from oakum.splits import split
@@ -57,7 +57,7 @@ class WritesColumns(Attack):
 
 class LooksWithoutLeave(Attack):
     def run(self, access: Access, goal: Goal, budget: Budget, rng: Any) -> Any:
-        access.scores(None)  # type: ignore[arg-type]
+        access.scores(Queries(np.array([0], np.int32), Ragged.of([[1]])))
         return AddProfiles(Ragged.empty(0))
 
 
