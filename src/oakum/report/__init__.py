@@ -1,4 +1,4 @@
-"""Audits for people and machines: one HTML page, one JSON file with a published schema, a summary for the terminal."""
+"""Audits for people and machines: an HTML page, a JSON file with a published schema, a terminal summary."""
 
 from __future__ import annotations
 
@@ -35,10 +35,15 @@ def read(path: str | Path) -> AuditReport:
         value = json.loads(file.read_text(encoding="utf-8"))
         version = value["schema_version"]
         if version != SCHEMA_VERSION:
-            raise DataError(f"{file}: schema version {version!r} found, {SCHEMA_VERSION} expected; write the report again.")
+            raise DataError(
+                f"{file}: schema version {version!r} found, {SCHEMA_VERSION} expected; write the report "
+                "again."
+            )
         return AuditReport.from_json(value)
     except FileNotFoundError:
-        raise DataError(f"{file}: there is no such report; `oakum audit LOG --out FOLDER` writes one.") from None
+        raise DataError(
+            f"{file}: there is no such report; `oakum audit LOG --out FOLDER` writes one."
+        ) from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{file}: not a report.json of an audit ({type(error).__name__}: {error}).") from None
 
@@ -46,7 +51,9 @@ def read(path: str | Path) -> AuditReport:
 @cache
 def schema() -> Mapping[str, Any]:
     """The JSON Schema (draft 2020-12) of `report.json`."""
-    found: dict[str, Any] = json.loads(resources.files("oakum.report").joinpath("schema.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(
+        resources.files("oakum.report").joinpath("schema.json").read_text(encoding="utf-8")
+    )
     return found
 
 

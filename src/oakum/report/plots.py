@@ -1,7 +1,7 @@
-"""Plots as inline SVG: words stay words, colours come from the page's style sheet, nothing carries a style or a script.
+"""Plots as inline SVG: words stay words, colours come from the page's style sheet, no style, no script.
 
-matplotlib draws in marker colours (`#a1....`); afterwards each is replaced by a class, so that one drawing serves the
-light, the dark and the printed page.
+matplotlib draws in marker colours (`#a100..`); afterwards each is replaced by a class, so that one drawing serves
+the light, the dark and the printed page.
 """
 
 from __future__ import annotations
@@ -33,8 +33,14 @@ def draw(plot: Plot, prefix: str) -> str:
     """One plot as an `<svg role="img">`. prefix: makes its ids unique in the page."""
     painters: dict[str, Callable[[Any, Plot], None]] = {"bars": _bars, "lines": _lines, "heat": _heat}
     rows = sum(len(s.get("y", ())) for s in plot.series)
-    heights = {"bars": 70 + 26 * max(rows, 1), "lines": 250 + 18 * len(plot.series), "heat": 90 + 26 * len(plot.series)}
-    return _svg(lambda axes: painters[plot.kind](axes, plot), heights[plot.kind], plot.alt or plot.title, prefix)
+    heights = {
+        "bars": 70 + 26 * max(rows, 1),
+        "lines": 250 + 18 * len(plot.series),
+        "heat": 90 + 26 * len(plot.series),
+    }
+    return _svg(
+        lambda axes: painters[plot.kind](axes, plot), heights[plot.kind], plot.alt or plot.title, prefix
+    )
 
 
 def intervals(rows: Sequence[tuple[str, Estimate]], label: str, prefix: str) -> str:
@@ -42,7 +48,13 @@ def intervals(rows: Sequence[tuple[str, Estimate]], label: str, prefix: str) -> 
 
     def paint(axes: Any) -> None:
         for i, (name, e) in enumerate(rows):
-            colour = PAINT["s1"] if name in ("under attack", "disturbed") else PAINT["s0"] if i == 0 else PAINT["s2"]
+            colour = (
+                PAINT["s1"]
+                if name in ("under attack", "disturbed")
+                else PAINT["s0"]
+                if i == 0
+                else PAINT["s2"]
+            )
             marker = "D" if name in ("under attack", "disturbed") else "o" if i == 0 else "s"
             if math.isfinite(e.low) and math.isfinite(e.high):
                 axes.plot([e.low, e.high], [i, i], color=colour, linewidth=2.2, solid_capstyle="butt")
@@ -70,7 +82,12 @@ def table_of(plot: Plot) -> tuple[list[str], list[list[str]]]:
         low, high = s.get("low", itertools.repeat(None)), s.get("high", itertools.repeat(None))
         for x, y, a, b in zip(s.get("x", ()), s.get("y", ()), low, high, strict=False):
             rows.append([str(s.get("name", "")), cell(x), cell(y), *([cell(a), cell(b)] if bounds else [])])
-    return ["series", plot.x_label or "at", plot.y_label or "value", *(["low", "high"] if bounds else [])], rows
+    return [
+        "series",
+        plot.x_label or "at",
+        plot.y_label or "value",
+        *(["low", "high"] if bounds else []),
+    ], rows
 
 
 def _bars(axes: Any, plot: Plot) -> None:
@@ -94,7 +111,12 @@ def _lines(axes: Any, plot: Plot) -> None:
     for i, s in enumerate(plot.series):
         colour = PAINT[SERIES[i % len(SERIES)]]
         x, y = [_value(v) for v in s.get("x", ())], [_value(v) for v in s.get("y", ())]
-        look = {"marker": MARKERS[i % len(MARKERS)], "markersize": 5, "linewidth": 1.6, "dashes": DASHES[i % len(DASHES)]}
+        look = {
+            "marker": MARKERS[i % len(MARKERS)],
+            "markersize": 5,
+            "linewidth": 1.6,
+            "dashes": DASHES[i % len(DASHES)],
+        }
         axes.plot(x, y, color=colour, label=_short(str(s.get("name", "")), 40), **look)
         for j, at in enumerate(x):
             low, high = _bounds(s, j)
@@ -126,7 +148,9 @@ def _heat(axes: Any, plot: Plot) -> None:
     for i, row in enumerate(grid):
         for j, v in enumerate(row):
             depth = 0.06 + 0.4 * (v - low) / (high - low or 1) if math.isfinite(v) else 0.0
-            axes.add_patch(Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, facecolor=PAINT["s0"], alpha=depth, linewidth=0))
+            axes.add_patch(
+                Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, facecolor=PAINT["s0"], alpha=depth, linewidth=0)
+            )
             axes.text(j, i, number(v, digits), ha="center", va="center", fontsize=12, color=PAINT["ink"])
     axes.set_xlim(-0.5, max(len(columns), 1) - 0.5)
     axes.set_ylim(len(grid) - 0.5, -0.5)
@@ -142,7 +166,12 @@ def _svg(paint: Callable[[Any], None], height: float, label: str, prefix: str) -
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "oakum", "font.size": 12.5, "axes.unicode_minus": True}
+    settings = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "oakum",
+        "font.size": 12.5,
+        "axes.unicode_minus": True,
+    }
     # A name in a script that the measuring font lacks is measured roughly and shown by the browser's own font.
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
@@ -163,12 +192,17 @@ def _svg(paint: Callable[[Any], None], height: float, label: str, prefix: str) -
             if text in (axes.xaxis.label, axes.yaxis.label):
                 text.set_color(PAINT["muted"])
         out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(
+            out,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
     return _tidied(out.getvalue(), label, prefix)
 
 
 def _tidied(text: str, label: str, prefix: str) -> str:
-    """Styles to attributes and classes, ids made unique or dropped, metadata and inner style sheets removed."""
+    """Styles to attributes and classes, ids unique or dropped, metadata and inner style sheets removed."""
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
     root = ElementTree.fromstring(text)
@@ -190,7 +224,9 @@ def _tidied(text: str, label: str, prefix: str) -> str:
         _unstyled(node)
     box = root.get("viewBox", "0 0 1 1")
     root.attrib.clear()
-    root.attrib.update({"viewBox": box, "role": "img", "aria-label": clean(label), "class": "plot", "focusable": "false"})
+    root.attrib.update(
+        {"viewBox": box, "role": "img", "aria-label": clean(label), "class": "plot", "focusable": "false"}
+    )
     return ElementTree.tostring(root, encoding="unicode").replace("xmlns:xlink=", "data-was=")
 
 

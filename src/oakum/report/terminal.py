@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from oakum.audits.record import AuditReport
 from oakum.report import words
@@ -17,14 +17,16 @@ COLOURS = {"weak": "bold red", "notice": "yellow", "fine": "green", "not measure
 
 
 def show(report: AuditReport, file: TextIO | None = None) -> None:
-    """Print the summary of an audit: who was tested, the weakest plank, its cure and price, accuracy, all planks."""
+    """Print an audit: who was tested, the weakest plank, its cure and price, accuracy, all planks."""
     console = _console(file)
     protocol = report.protocol
     console.print(_text(report.title, "bold"))
     console.print(
         _text(
-            f"{words.cell(report.data.get('events'))} events of {words.cell(report.data.get('users'))} people on "
-            f"{words.cell(report.data.get('items'))} items; {words.cell(protocol.get('test_users'))} people tested, "
+            f"{words.cell(report.data.get('events'))} events of {words.cell(report.data.get('users'))} "
+            "people on "
+            f"{words.cell(report.data.get('items'))} items; {words.cell(protocol.get('test_users'))} "
+            "people tested, "
             f"rule {protocol.get('rule', 'not stated')}"
             + (f", cut {words.moment(protocol['cut'])}." if protocol.get("cut") is not None else ".")
         )
@@ -36,7 +38,9 @@ def show(report: AuditReport, file: TextIO | None = None) -> None:
     plank = words.plank_of(report)
     if plank is not None:
         cure, price = words.cure_words(plank)
-        console.print(_text(f"Weakest plank: {plank.title}, {plank.subject}. {plank.sentence}", COLOURS[plank.verdict]))
+        console.print(
+            _text(f"Weakest plank: {plank.title}, {plank.subject}. {plank.sentence}", COLOURS[plank.verdict])
+        )
         console.print(_text(f"Cure: {cure}"))
         console.print(_text(f"Price: {price}"))
     console.print()
@@ -62,7 +66,14 @@ def show_comparison(found: dict[str, Any], file: TextIO | None = None) -> None:
     table = _table(console, ["plank", "system", "first", "second", "loss", "so"])
     for r in found["findings"]:
         losses = f"{words.number(r['loss_a'], 2)} → {words.number(r['loss_b'], 2)}"
-        cells = [r["title"], r["subject"], r["verdict_a"] or words.ABSENT, r["verdict_b"] or words.ABSENT, losses, r["change"]]
+        cells = [
+            r["title"],
+            r["subject"],
+            r["verdict_a"] or words.ABSENT,
+            r["verdict_b"] or words.ABSENT,
+            losses,
+            r["change"],
+        ]
         _row(table, cells, {5: {"worse": "bold red", "better": "green"}.get(r["change"], "")})
     console.print(table)
     for name, a, b in found["settings"]:
@@ -97,7 +108,7 @@ def _console(file: TextIO | None) -> Console:
     encoding = getattr(out, "encoding", None) or "utf-8"
     # A pipe has no width: wide enough for a row a line, and never an escape sequence.
     return Console(
-        file=_Encodable(out, encoding) if not _can(encoding) else out,
+        file=out if _can(encoding) else cast(TextIO, _Encodable(out, encoding)),
         width=None if terminal else 160,
         no_color=None if terminal else True,
         force_terminal=None if terminal else False,
@@ -158,7 +169,9 @@ def _estimate(value: Any) -> Any:
 
     if value is None:
         return None
-    return Estimate(**{**value, **{k: float("nan") if value[k] is None else value[k] for k in ("value", "low", "high")}})
+    return Estimate(
+        **{**value, **{k: float("nan") if value[k] is None else value[k] for k in ("value", "low", "high")}}
+    )
 
 
 def _value(value: Any) -> str:

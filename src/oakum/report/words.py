@@ -1,4 +1,4 @@
-"""Numbers, dates and judgements as the report writes them: the page, the terminal and comparisons use the same words."""
+"""Numbers, dates and judgements in words: the page, the terminal and comparisons say the same."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def digits_of(estimates: Sequence[Estimate | None]) -> int:
     return int(min(5, max(1, 1 - math.floor(math.log10(statistics.median(halves))))))
 
 
-def interval(e: Estimate | None, digits: int | None = None, *, percent: bool = False, sign: bool = False) -> str:
+def interval(
+    e: Estimate | None, digits: int | None = None, *, percent: bool = False, sign: bool = False
+) -> str:
     """'0.123 [0.120, 0.126]', or the value alone with words where no interval can be given."""
     if e is None or not math.isfinite(e.value):
         return ABSENT
@@ -55,7 +57,8 @@ def interval(e: Estimate | None, digits: int | None = None, *, percent: bool = F
     unit = " %" if percent else ""
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"{number(value, digits, sign=sign)}{unit} (no interval)"
-    return f"{number(value, digits, sign=sign)}{unit} [{number(low, digits, sign=sign)}, {number(high, digits, sign=sign)}]"
+    return f"{number(value, digits, sign=sign)}{unit} [{number(low, digits, sign=sign)}, "
+    f"{number(high, digits, sign=sign)}]"
 
 
 def cell(value: Any) -> str:
@@ -124,10 +127,10 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def counted(n: int, one: str, many: str) -> str:
-    """'no plank', 'one plank', '7 planks'."""
-    names = {0: "no", 1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine"}
-    return f"{names.get(n, str(n))} {one if n == 1 else many}"
+def counted(n: int, one: str, many: str, none: str = "none") -> str:
+    """'none are', 'one is', 'seven are', '12 are'."""
+    names = (none, "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return f"{names[n] if n < len(names) else n} {one if n == 1 else many}"
 
 
 def plank_of(report: AuditReport) -> Finding | None:
@@ -139,7 +142,7 @@ def plank_of(report: AuditReport) -> Finding | None:
 
 
 def best_cure(finding: Finding) -> Cure | None:
-    """The cure that brings the measure furthest back towards the clean one, beyond the intervals; None if none does."""
+    """The cure that brings the measure furthest back towards clean, beyond the intervals; None if none does."""
     if finding.attacked is None or finding.clean is None:
         return None
     attacked, harm = finding.attacked, finding.attacked.value - finding.clean.value
@@ -166,7 +169,10 @@ def cure_words(finding: Finding) -> tuple[str, str]:
         return f"{cure.slug}: {what}.", f"Accuracy on clean data changes by {moved}{tail}."
     first = finding.advice or "No cure is known for it here."
     if finding.cures:
-        return first, "None of the cures tried brought it back beyond doubt; their prices stand in its section."
+        return (
+            first,
+            "None of the cures tried brought it back beyond doubt; their prices stand in its section.",
+        )
     return first, "No cure was tried in this run, so no price can be named."
 
 
@@ -183,12 +189,14 @@ def verdict_line(report: AuditReport) -> str:
     if count["not measured"]:
         parts.append(f"{counted(count['not measured'], 'was', 'were')} not measured")
     total = len(report.findings)
-    return f"Of {total} {'plank' if total == 1 else 'planks'}, " + ", ".join(parts[:-1]) + f" and {parts[-1]}."
+    return (
+        f"Of {total} {'plank' if total == 1 else 'planks'}, " + ", ".join(parts[:-1]) + f" and {parts[-1]}."
+    )
 
 
 def holds(comparison: Mapping[str, Any], level: float = 0.05) -> int:
-    """+1 or −1 where a paired difference a − b has a sign beyond doubt (interval without zero, corrected p below the
-    level), 0 otherwise."""
+    """+1 or −1 where a paired difference a − b has a sign beyond doubt: the interval leaves out zero and the
+    corrected p is below the level; 0 otherwise."""
     gap = comparison.get("difference") or {}
     low, high = gap.get("low"), gap.get("high")
     p = comparison.get("p_corrected", comparison.get("p"))
@@ -203,6 +211,14 @@ def leader_of(report: AuditReport, metric: str) -> str | None:
     if len(known) < 2:
         return None
     first = max(known, key=lambda s: known[s])
-    beaten = {c["b"] for c in report.comparisons if c.get("a") == first and c.get("metric") == metric and holds(c) > 0}
-    beaten |= {c["a"] for c in report.comparisons if c.get("b") == first and c.get("metric") == metric and holds(c) < 0}
+    beaten = {
+        c["b"]
+        for c in report.comparisons
+        if c.get("a") == first and c.get("metric") == metric and holds(c) > 0
+    }
+    beaten |= {
+        c["a"]
+        for c in report.comparisons
+        if c.get("b") == first and c.get("metric") == metric and holds(c) < 0
+    }
     return first if beaten >= set(known) - {first} else None
