@@ -111,9 +111,10 @@ def test_it_prints(opened: Browser, pages: dict[str, Path]) -> None:
     assert pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") >= 3
     # On paper the folded parts are open.
     opened.call("Emulation.setEmulatedMedia", media="print")
-    folded = "[...document.querySelectorAll('details:not([open]) table')].filter(t => "
-    "t.getBoundingClientRect().height == 0).length"
-    hidden = opened.run(folded)
+    hidden = opened.run(
+        """[...document.querySelectorAll('details:not([open]) table')]
+          .filter(t => t.getBoundingClientRect().height == 0).length"""
+    )
     opened.call("Emulation.setEmulatedMedia", media="screen")
     assert hidden == 0
 

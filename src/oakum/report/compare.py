@@ -1,7 +1,7 @@
 """Two audits side by side: what got better, what got worse, and what else is different between them.
 
-The two runs are separate: nothing is paired. The interval of a difference is made of both intervals, as if the
-two were independent (half widths added in quadrature); where both runs tested the same people it is wider than
+The two runs are separate: nothing is paired. The interval of a difference is made of both intervals, as if
+they were independent (half widths added in quadrature); where both runs tested the same people it is wider than
 need be.
 """
 

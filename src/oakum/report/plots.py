@@ -1,7 +1,7 @@
 """Plots as inline SVG: words stay words, colours come from the page's style sheet, no style, no script.
 
-matplotlib draws in marker colours (`#a100..`); afterwards each is replaced by a class, so that one drawing serves
-the light, the dark and the printed page.
+matplotlib draws in marker colours (`#a100..`); afterwards each is replaced by a class, so that one drawing is
+right for the light, the dark and the printed page.
 """
 
 from __future__ import annotations
@@ -130,9 +130,15 @@ def _lines(axes: Any, plot: Plot) -> None:
     axes.grid(color=PAINT["line"], linewidth=0.8)
     if plot.series:
         axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.02, 1.0), frameon=False, fontsize=11.5, labelcolor=PAINT["ink"], handlelength=3,
-            borderaxespad=0.2, labelspacing=0.25,
-        )  # fmt: skip
+            loc="lower left",
+            bbox_to_anchor=(-0.02, 1.0),
+            frameon=False,
+            fontsize=11.5,
+            labelcolor=PAINT["ink"],
+            handlelength=3,
+            borderaxespad=0.2,
+            labelspacing=0.25,
+        )
 
 
 def _heat(axes: Any, plot: Plot) -> None:
