@@ -48,7 +48,8 @@ def entries() -> Mapping[str, Entry]:
     text = resources.files("oakum").joinpath("catalogue.toml").read_text(encoding="utf-8")
     out = {}
     for slug, table in tomllib.loads(text).items():
-        out[slug] = Entry(slug=slug, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+        out[slug] = Entry(slug=slug, **values)
     return out
 
 

@@ -1,14 +1,14 @@
 """What can go wrong, as one tree; every message is a sentence that says what was found and the cure.
 
-    OakumError
-    ├── DataError          the log or a table cannot be used: names file, row, column, what was found, the cure
-    ├── ParameterError     a hyper-parameter, option or name is unknown or out of range
-    ├── ProtocolError      an evaluation that would mislead (a leak, an empty test part)
-    ├── ModelFileError     a saved model is foreign, damaged or of another schema version
-    ├── MissingExtra       an optional dependency is needed: names the command that installs it
-    ├── Denied             an attack looked at what its threat model does not grant
-    ├── BudgetExceeded     an attack spent more than its budget
-    └── Interrupted        stopped on request; says the one line that resumes
+OakumError
+├── DataError          the log or a table cannot be used: names file, row, column, what was found, the cure
+├── ParameterError     a hyper-parameter, option or name is unknown or out of range
+├── ProtocolError      an evaluation that would mislead (a leak, an empty test part)
+├── ModelFileError     a saved model is foreign, damaged or of another schema version
+├── MissingExtra       an optional dependency is needed: names the command that installs it
+├── Denied             an attack looked at what its threat model does not grant
+├── BudgetExceeded     an attack spent more than its budget
+└── Interrupted        stopped on request; says the one line that resumes
 """
 
 from __future__ import annotations

@@ -54,7 +54,9 @@ def gbce(positive: Tensor, negative: Tensor, num_items: int, calibration: float 
     return (beta * F.softplus(-positive.double()) + F.softplus(negative.double()).sum(-1)).float() / (k + 1)
 
 
-def info_nce(a: Tensor, b: Tensor, temperature: float, bank: Tensor | None = None, same: Tensor | None = None) -> Tensor:
+def info_nce(
+    a: Tensor, b: Tensor, temperature: float, bank: Tensor | None = None, same: Tensor | None = None
+) -> Tensor:
     """Contrastive loss of row r of `a` with row r of `b` against a bank (default `b`), on unit vectors. -> [b].
 
     same: int64 [b] ids; equal ids in the batch are not each other's negatives.

@@ -15,8 +15,18 @@ import dataclasses
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, Self, Union, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from oakum.errors import ParameterError, nearest
 
@@ -144,9 +154,15 @@ class Spec(Parameters):
         raise TypeError(f"{type(self).__name__} does not say how to build its model.")
 
 
-@cache
 def fields(cls: type) -> tuple[Field, ...]:
     """The hyper-parameters of a `Parameters` class, in order of declaration."""
+    if "_fields" not in cls.__dict__:
+        cls._fields = _read_fields(cls)  # type: ignore[attr-defined]
+    found: tuple[Field, ...] = cls.__dict__["_fields"]
+    return found
+
+
+def _read_fields(cls: type) -> tuple[Field, ...]:
     hints = get_type_hints(cls, include_extras=True)
     out = []
     for f in dataclasses.fields(cls):

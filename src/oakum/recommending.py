@@ -38,7 +38,9 @@ def rank(
         exclude = None if where.exclude is None else where.exclude.take(np.arange(start, start + len(part)))
         if table is not None:
             blank = _blank(where, len(table))
-            items, scores = topk(model.query_vectors(part), table, k, exclude=exclude, blank=blank, block_bytes=block_bytes)
+            items, scores = topk(
+                model.query_vectors(part), table, k, exclude=exclude, blank=blank, block_bytes=block_bytes
+            )
         else:
             block = model.score(part)
             if start == 0:

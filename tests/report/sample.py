@@ -326,7 +326,7 @@ def sample(**changes: Any) -> AuditReport:
         *_others(),
     ]
     findings.sort(key=lambda f: (f.loss is None, -(f.loss or 0.0)))
-    pair = lambda a, b, v, p: {  # noqa: E731
+    pair = lambda a, b, v, p: {
         "a": a, "b": b, "metric": "ndcg@10", "difference": about(v, 0.0033).to_json(), "p": p / 3, "p_corrected": p,
     }  # fmt: skip
     values: dict[str, Any] = {

@@ -7,19 +7,18 @@ itself. Targets are item ids; nothing else can be a goal.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Flag, auto
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from oakum.data import Dataset, Ids, Interactions, Queries, Ragged, Ranking, Vocabulary
+from oakum.attacks.changes import AddProfiles, Budget, Change, EditEvents
+from oakum.data import Dataset, Ids, Interactions, Queries, Ragged, Ranking
 from oakum.errors import BudgetExceeded, Denied, OakumError, ParameterError
-from oakum.parameters import Parameters, Range
+from oakum.parameters import Parameters
 from oakum.seeds import Rng, generator
 
 
@@ -36,22 +35,6 @@ class Threat(Flag):
     CLIENTS = auto()
     WEIGHTS = auto()
     TOOLS = auto()
-
-
-class Budget(Parameters):
-    """What an attack may spend, or has spent."""
-
-    users: Annotated[int, Range(0), "fake accounts"] = 0
-    items: Annotated[int, Range(0), "added items"] = 0
-    clicks: Annotated[int, Range(0), "events of fake accounts"] = 0
-    edits: Annotated[int, Range(0), "changed rows of the log"] = 0
-    queries: Annotated[int, Range(0), "looks at the victim"] = 0
-    norm: Annotated[float, Range(0), "size of a perturbation"] = 0.0
-
-    def shortfalls(self, cost: Budget) -> list[str]:
-        """Where a cost exceeds this budget, in words."""
-        names = ("users", "items", "clicks", "edits", "queries", "norm")
-        return [f"{n}: {getattr(cost, n)} of {getattr(self, n)}" for n in names if getattr(cost, n) > getattr(self, n)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +62,13 @@ class Access:
         retrain: Callable[[Change], Any] | None = None,
         queries: int = 0,
     ) -> None:
-        self._threat, self._data, self._victim, self._retrain, self._allowed = threat, data, victim, retrain, queries
+        self._threat, self._data, self._victim, self._retrain, self._allowed = (
+            threat,
+            data,
+            victim,
+            retrain,
+            queries,
+        )
         self.looks: dict[str, int] = {}
 
     def _grant(self, needed: Threat, name: str, count: int) -> None:
@@ -88,7 +77,9 @@ class Access:
             raise Denied(f"The attack asked for {name}, which needs {needed.name}; its threat model grants {granted}.")
         self.looks[name] = self.looks.get(name, 0) + count
         if needed is not Threat.LOG and self.spent > self._allowed:
-            raise BudgetExceeded(f"The attack looked {self.spent} times at the victim; its budget is {self._allowed} queries.")
+            raise BudgetExceeded(
+                f"The attack looked {self.spent} times at the victim; its budget is {self._allowed} queries."
+            )
 
     @property
     def spent(self) -> int:
@@ -118,102 +109,6 @@ class Access:
         if self._retrain is None:
             raise Denied("This victim cannot be retrained for the attack.")
         return self._retrain(change)
-
-
-class Change(Protocol):
-    """What an attack would alter, as a value. `apply` is pure: undoing is dropping the result."""
-
-    def apply(self, target: Any) -> Any:
-        """A changed copy."""
-        ...
-
-    def cost(self) -> Budget:
-        """What it spends, counted from the change itself."""
-        ...
-
-    def digest(self) -> str:
-        """Its identity."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class AddProfiles:
-    """Fake accounts. profiles: one row of item codes an account; values and times are taken from it where the log
-    has such columns (missing values become the log's maximum, missing times are spread over the log's span)."""
-
-    profiles: Ragged
-    knowledge: str = "none"
-
-    def apply(self, target: Dataset) -> Dataset:
-        """The log with the accounts at its end, under new user ids and new row ids."""
-        fresh = len(self.profiles)
-        if not fresh:
-            return target
-        taken = set(map(str, target.users.ids.tail(0).to_list()))
-        if target.users.ids.dtype == pl.Int64:
-            top = int(target.users.ids.max() or 0)  # type: ignore[arg-type]
-            ids: list[Any] = [top + 1 + i for i in range(fresh)]
-        else:
-            known = set(target.users.ids.to_list()) | taken
-            ids = []
-            number = 0
-            while len(ids) < fresh:
-                number += 1
-                if (name := f"added-{number}") not in known:
-                    ids.append(name)
-        users = Vocabulary(pl.concat([target.users.ids, pl.Series("id", ids, dtype=target.users.ids.dtype)]))
-        log = target.interactions
-        owners = (self.profiles.owners() + len(target.users)).astype(np.int32)
-        values = times = None
-        if log.values is not None:
-            values = self.profiles.values
-            if values is None:
-                values = np.full(len(owners), log.values.max(), np.float32)
-        if log.times is not None:
-            times = self.profiles.times
-            if times is None:
-                rng = generator(0, "times of added events", self.digest())
-                times = rng.integers(log.times.min(), log.times.max() + 1, len(owners))
-        added = Interactions(owners, self.profiles.items, values, times)
-        tables = dict(target.tables)
-        if "users" in tables:
-            blank = pl.DataFrame({c: pl.Series([None] * fresh, dtype=t) for c, t in tables["users"].schema.items()})
-            tables["users"] = pl.concat([tables["users"], blank])
-        import dataclasses
-
-        return dataclasses.replace(target, interactions=log.append(added), users=users, tables=tables)
-
-    def cost(self) -> Budget:
-        """Accounts and events."""
-        return Budget(users=len(self.profiles), clicks=len(self.profiles.items))
-
-    def digest(self) -> str:
-        """SHA-256 of the profiles."""
-        sha = hashlib.sha256(np.ascontiguousarray(self.profiles.offsets).data)
-        for column in (self.profiles.items, self.profiles.values, self.profiles.times):
-            if column is not None:
-                sha.update(np.ascontiguousarray(column).data)
-        return sha.hexdigest()
-
-
-@dataclass(frozen=True, eq=False)
-class EditEvents:
-    """Removed rows of the log, by row id."""
-
-    remove: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-
-    def apply(self, target: Dataset) -> Dataset:
-        """The log without them; all other rows keep their ids."""
-        log = target.interactions
-        return target.with_interactions(log.take(~np.isin(log.rows, self.remove)))
-
-    def cost(self) -> Budget:
-        """One edit a row."""
-        return Budget(edits=len(self.remove))
-
-    def digest(self) -> str:
-        """SHA-256 of the row ids."""
-        return hashlib.sha256(np.sort(self.remove).tobytes()).hexdigest()
 
 
 class Attack(Parameters):
@@ -271,7 +166,9 @@ def propose(
     if isinstance(change, AddProfiles) and len(change.profiles.items):
         low, high = int(change.profiles.items.min()), int(change.profiles.items.max())
         if low < 0 or high >= data.num_items:
-            raise OakumError(f"The attack '{attack.slug}' clicked on items that do not exist (code {low if low < 0 else high}).")
+            raise OakumError(
+                f"The attack '{attack.slug}' clicked on items that do not exist (code {low if low < 0 else high})."
+            )
     counted = change.cost()
     cost = counted.replace(queries=access.spent)
     short = budget.shortfalls(cost)
@@ -321,3 +218,22 @@ def owned_by(data: Dataset, parts: Sequence[Interactions | None]) -> Any:
             items.append(part.items)
     joined = Interactions(np.concatenate(users), np.concatenate(items))
     return joined.matrix(data.num_users, data.num_items)
+
+
+__all__ = [
+    "Access",
+    "AddProfiles",
+    "Attack",
+    "Budget",
+    "Change",
+    "DoesNothing",
+    "EditEvents",
+    "Goal",
+    "Proposal",
+    "Threat",
+    "budget_for",
+    "cold_targets",
+    "owned_by",
+    "propose",
+    "share_of",
+]

@@ -12,7 +12,7 @@ from oakum.audits.record import Finding, Plot, SystemResult
 from oakum.audits.trials import Result, Trial
 from oakum.metrics import measure
 from oakum.metrics.estimate import Estimate
-from oakum.metrics.stability import churn, jaccard, rbo
+from oakum.metrics.stability import churn, frbo, jaccard
 from oakum.metrics.statistics import compare, estimate
 from oakum.parameters import Range
 
@@ -38,7 +38,7 @@ def table_of(subject: Subject, results: Mapping[str, Result]) -> list[SystemResu
     rows = []
     for system in subject.systems:
         mine = [r for name, r in results.items() if name.startswith(f"{system.slug} seed ")]
-        metrics, noise, fresh = {}, {}, {}
+        metrics, noise = {}, {}
         for metric in METRICS:
             values = np.stack([per_user(subject, r, metric) for r in mine])
             metrics[metric] = estimate(np.nanmean(values, 0), seed=subject.seed)
@@ -56,7 +56,6 @@ def table_of(subject: Subject, results: Mapping[str, Result]) -> list[SystemResu
                 },
                 metrics=metrics,
                 seed_noise=noise,
-                newcomers=fresh,
                 baseline=system.baseline,
                 seconds=float(known.get("fit_seconds", 0.0)),
             )
@@ -74,7 +73,7 @@ def comparisons_of(subject: Subject, results: Mapping[str, Result], metric: str 
         values[system.slug] = np.nanmean(np.stack([per_user(subject, r, metric) for r in mine]), 0)
     bases = [s.slug for s in subject.systems if s.baseline] or [subject.systems[0].slug]
     base = max(bases, key=lambda s: float(np.nanmean(values[s])))
-    out = []
+    out: list[dict[str, Any]] = []
     for slug, mine_values in values.items():
         if slug != base:
             found = compare(mine_values, values[base], seed=subject.seed)
@@ -126,10 +125,16 @@ class AccuracyAudit(Audit):
                     measure="paired difference of NDCG@10 to the best baseline over test users, all items ranked",
                     clean=row.metrics["ndcg@10"],
                     evidence=[
-                        {"system": r.slug, **{m: within(e) for m, e in r.metrics.items()}, "seed_noise": r.seed_noise}
+                        {
+                            "system": r.slug,
+                            **{m: within(e) for m, e in r.metrics.items()},
+                            "seed_noise": r.seed_noise,
+                        }
                         for r in rows
                     ],
-                    advice="" if beats else "Serve the baseline until a model beats it; check the data and the protocol first.",
+                    advice=""
+                    if beats
+                    else "Serve the baseline until a model beats it; check the data and the protocol first.",
                     power=f"{len(subject.truth)} test users: a difference under {(gain.high - gain.low) / 2:.4f} would not be seen.",
                     seconds=row.seconds,
                 )
@@ -157,7 +162,7 @@ class ChurnAudit(Audit):
                 continue
             a, b = subject.test_lists(mine[0]), subject.test_lists(mine[1])
             changed = estimate(churn(a, b, self.k), seed=subject.seed)
-            overlap = estimate(rbo(a, b, 0.9, self.k), seed=subject.seed)
+            overlap = estimate(frbo(a, b, self.k), seed=subject.seed)
             first = float(np.mean(a.items[:, 0] != b.items[:, 0]))
             loss = 1 - goodness(changed.value, 0.8, 0.1)
             out.append(
@@ -178,7 +183,10 @@ class ChurnAudit(Audit):
                         {"measure": f"churn@{self.k}", "value": within(changed)},
                         {"measure": f"rank-biased overlap (p = 0.9, top {self.k})", "value": within(overlap)},
                         {"measure": "first item changed", "value": percent(first)},
-                        {"measure": f"jaccard@{self.k}", "value": within(estimate(jaccard(a, b, self.k), seed=subject.seed))},
+                        {
+                            "measure": f"jaccard@{self.k}",
+                            "value": within(estimate(jaccard(a, b, self.k), seed=subject.seed)),
+                        },
                     ],
                     advice="Average several seeds, or train longer with a smaller step, before you compare two releases.",
                     power=f"{len(a)} users, {len(mine)} seeds compared; one pair of seeds shows the size, not its spread.",
@@ -209,11 +217,11 @@ class StabilityAudit(Audit):
         for system in subject.victims:
             clean = subject.test_lists(results[f"{system.slug} seed {subject.seeds[0]}"])
             touched = subject.test_lists(results[f"{system.slug} removed"])
-            moved = estimate(rbo(clean, touched, 0.9, self.k), seed=subject.seed)
+            moved = estimate(frbo(clean, touched, self.k), seed=subject.seed)
             floor = None
             if system.learned and len(subject.seeds) > 1:
                 other = subject.test_lists(results[f"{system.slug} seed {subject.seeds[1]}"])
-                floor = estimate(rbo(clean, other, 0.9, self.k), seed=subject.seed)
+                floor = estimate(frbo(clean, other, self.k), seed=subject.seed)
             loss = 1 - goodness(moved.value, 0.5, 0.99)
             beside = f"; two seeds on the same log agree to {within(floor)}" if floor else " (it has no seed)"
             out.append(
@@ -235,14 +243,17 @@ class StabilityAudit(Audit):
                         *([{"comparison": "same log, other seed", "overlap": within(floor)}] if floor else []),
                         {
                             "comparison": "lists that changed at all",
-                            "overlap": percent(float(np.mean((clean.items[:, : self.k] != touched.items[:, : self.k]).any(1)))),
+                            "overlap": percent(
+                                float(np.mean((clean.items[:, : self.k] != touched.items[:, : self.k]).any(1)))
+                            ),
                         },
                     ],
                     plots=[
                         Plot(
                             kind="bars",
                             title="Agreement of lists",
-                            alt=f"One event removed: {moved.value:.3f}" + (f"; other seed: {floor.value:.3f}" if floor else ""),
+                            alt=f"One event removed: {moved.value:.3f}"
+                            + (f"; other seed: {floor.value:.3f}" if floor else ""),
                             y_label="rank-biased overlap",
                             series=[
                                 {

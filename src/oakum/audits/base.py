@@ -14,7 +14,7 @@ from oakum.audits.trials import Bench, Result, Trial
 from oakum.data import Dataset, Ids, Ranking
 from oakum.metrics.estimate import Estimate
 from oakum.parameters import Parameters, Spec
-from oakum.split.protocol import Split, Truth
+from oakum.splits.protocol import Split, Truth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,7 @@ class Subject:
     mode: str
     k: int = 10
     changes: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)  # what was chosen on the validation part, by name
     seed: int = 0
 
     def bench(self) -> Bench:

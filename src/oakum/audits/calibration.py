@@ -12,7 +12,7 @@ from oakum.audits.accuracy import clean_trials
 from oakum.audits.base import Audit, Subject, goodness, verdict_of, within
 from oakum.audits.record import Finding, Plot
 from oakum.audits.trials import Result, Trial
-from oakum.metrics.calibration import expected_calibration_error
+from oakum.metrics.calibration import Predictions, expected_calibration_error
 from oakum.metrics.statistics import estimate
 from oakum.parameters import Range
 from oakum.seeds import generator
@@ -47,11 +47,15 @@ class CalibrationAudit(Audit):
                 continue
             a, b = _platt(scores[train], labels[train])
             chance = 1 / (1 + np.exp(-(a * scores + b)))
-            raw = expected_calibration_error(np.clip(scores[test], 0, 1), labels[test], bins=self.bins)
-            cured = expected_calibration_error(chance[test], labels[test], bins=self.bins)
+            raw, cured = (
+                expected_calibration_error(Predictions(p, labels[test]), bins=self.bins, binning="equal-mass").mean()
+                for p in (np.clip(scores[test], 0, 1), chance[test])
+            )
             # Units are users: resample them, since the places of one list hang together.
             gap = np.abs(chance[test] - labels[test])
-            per_user = np.bincount(rows[test], gap, minlength=len(ranking)) / np.maximum(np.bincount(rows[test], minlength=len(ranking)), 1)
+            per_user = np.bincount(rows[test], gap, minlength=len(ranking)) / np.maximum(
+                np.bincount(rows[test], minlength=len(ranking)), 1
+            )
             edges = np.quantile(chance[test], np.linspace(0, 1, self.bins + 1)[1:-1])
             which = np.searchsorted(edges, chance[test], side="right")
             said = [float(chance[test][which == i].mean()) for i in range(self.bins) if (which == i).any()]
@@ -70,11 +74,17 @@ class CalibrationAudit(Audit):
                         f"rate of the other half by {cured:.4f} on average, where the mean rate is {labels[test].mean():.4f}."
                     ),
                     measure=f"expected calibration error over {self.bins} equal-sized bins of the top {self.k}, users of the other half",
-                    clean=estimate(per_user[~half & (np.bincount(rows[test], minlength=len(ranking)) > 0)], seed=subject.seed),
+                    clean=estimate(
+                        per_user[~half & (np.bincount(rows[test], minlength=len(ranking)) > 0)],
+                        seed=subject.seed,
+                    ),
                     evidence=[
                         {"scores": "as they are, clipped to [0, 1]", "error": round(float(raw), 4)},
                         {"scores": "after one logistic curve", "error": round(float(cured), 4)},
-                        {"scores": "mean absolute error a user", "error": within(estimate(per_user[~half], seed=1))},
+                        {
+                            "scores": "mean absolute error a user",
+                            "error": within(estimate(per_user[~half], seed=1)),
+                        },
                     ],
                     plots=[
                         Plot(
@@ -83,7 +93,10 @@ class CalibrationAudit(Audit):
                             alt=f"Predicted chances from {min(said):.3f} to {max(said):.3f}, observed {min(seen):.3f} to {max(seen):.3f}",
                             x_label="predicted chance",
                             y_label="observed share",
-                            series=[{"name": system.slug, "x": said, "y": seen}, {"name": "perfect", "x": said, "y": said}],
+                            series=[
+                                {"name": system.slug, "x": said, "y": seen},
+                                {"name": "perfect", "x": said, "y": said},
+                            ],
                         )
                     ],
                     advice="Never show a raw score to people; fit the curve on fresh feedback and check it again after each release.",

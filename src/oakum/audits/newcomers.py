@@ -45,7 +45,7 @@ class NewcomersAudit(Audit):
             fresh = Ranking(found.newcomer_lists, np.full(found.newcomer_lists.shape, np.nan, np.float32))
             a = measure(known, truth, ["ndcg@10"])["ndcg@10"]
             b = measure(fresh, truth, ["ndcg@10"])["ndcg@10"]
-            kept = float(np.nanmean(b) / max(np.nanmean(a), 1e-9))
+            kept = float(np.nanmean(b)) / max(float(np.nanmean(a)), 1e-9)
             silent = float((found.newcomer_lists[:, 0] < 0).mean())
             loss = 1 - goodness(min(kept, 1.0), 0.5, 0.98)
             gap = compare(b, a, seed=subject.seed)
@@ -66,7 +66,10 @@ class NewcomersAudit(Audit):
                     attacked=estimate(b, seed=subject.seed),
                     evidence=[
                         {"asked": "by name", "ndcg@10": within(estimate(a, seed=subject.seed))},
-                        {"asked": "as a stranger with the same history", "ndcg@10": within(estimate(b, seed=subject.seed))},
+                        {
+                            "asked": "as a stranger with the same history",
+                            "ndcg@10": within(estimate(b, seed=subject.seed)),
+                        },
                         {"asked": "paired difference", "ndcg@10": within(gap.difference, 4)},
                         {"asked": "strangers left without an answer", "ndcg@10": percent(silent)},
                     ],

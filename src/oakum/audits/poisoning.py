@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,15 +13,15 @@ from numpy.typing import NDArray
 from oakum.attacks.base import Budget, Goal, budget_for, cold_targets, owned_by, propose
 from oakum.audits.accuracy import clean_trials, per_user
 from oakum.audits.base import Audit, Subject, System, goodness, percent, verdict_of, within
-from oakum.audits.record import Cure, Finding, Plot
+from oakum.audits.plots import exposure_plot
+from oakum.audits.record import Cure, Finding
 from oakum.audits.trials import Result, Trial
-from oakum.catalogue import load_class
-from oakum.data import Dataset
+from oakum.catalogue import entry, load_class
 from oakum.defences.base import Defence, Training
 from oakum.metrics.estimate import Estimate
 from oakum.metrics.robustness import budget_to_harm, exposure, lift, reach, success_reduction, target_hits
 from oakum.metrics.statistics import compare
-from oakum.parameters import Range
+from oakum.parameters import Range, fields
 
 
 class PoisoningDrill(Audit):
@@ -37,9 +38,15 @@ class PoisoningDrill(Audit):
     shares: Annotated[tuple[float, ...], "fake accounts as shares of the people"] = (0.01, 0.03)
     cures: Annotated[tuple[str, ...], "defences tried, by slug"] = ("vat", "pca")
     targets: Annotated[int, Range(1, 1000), "cold items pushed"] = 5
-    k: Annotated[int, Range(1, 50), "places of a list that count as exposure"] = 10
+    k: Annotated[int, Range(1, 50), "places of a list that count as exposure"] = 50
     harm: Annotated[float, Range(above=0, below=1), "exposure that counts as harm for the price in accounts"] = 0.05
     seeds: Annotated[int, Range(1, 10), "seeds fitted"] = 2
+    eps: Annotated[tuple[float, ...], "sizes tried on the validation part for plug-ins that have one"] = (
+        0.1,
+        0.2,
+        0.3,
+    )
+    tolerance: Annotated[float, Range(0, 1), "relative loss of validation accuracy that a size may cost"] = 0.01
 
     # --- the plan -----------------------------------------------------------------------------------------------
     def goal(self, subject: Subject) -> Goal:
@@ -57,14 +64,46 @@ class PoisoningDrill(Audit):
 
     def cures_for(self, system: System) -> list[str]:
         """Plug-ins need a system that is trained; detectors work before any."""
-        return [c for c in self.cures if system.learned or not issubclass(load_class(c), Defence) is False]
+        return [c for c in self.cures if system.learned or entry(c).kind == "defence"]
 
-    def _cure(self, slug: str, share: float) -> Defence:
+    def _plugin(self, slug: str, system: System, eps: float) -> Defence:
+        # It begins after a sixth of the epochs, as in the papers (5 of 30), however few the audit trains.
+        return Training(plugin=load_class(slug)(eps=eps, begin=min(4, int(system.plan.get("epochs", 30)) // 6)))
+
+    def sized(self, system: System) -> list[str]:
+        """The cures whose size has to be chosen."""
+        return [c for c in self.cures_for(system) if entry(c).kind == "plugin"]
+
+    def sizing(self, subject: Subject) -> dict[str, Trial]:
+        """Fits on the training part alone, one a size, that are measured on the validation part."""
+        out = {}
+        for system in subject.victims if subject.split.valid is not None else ():
+            for cure in self.sized(system):
+                out[f"{system.slug} {cure} 0"] = replace(system.trial(seed=subject.seed), tune=True)
+                for eps in self.eps:
+                    defence = self._plugin(cure, system, eps)
+                    trial = system.trial(seed=subject.seed, plugins=tuple(defence.plugins()))
+                    out[f"{system.slug} {cure} {eps}"] = replace(trial, tune=True)
+        return out
+
+    def choose(self, subject: Subject, results: Mapping[str, Result]) -> None:
+        """The largest size whose accuracy on the validation part stays within the tolerance of the undefended fit."""
+        for system in subject.victims:
+            for cure in self.sized(system):
+                base = results.get(f"{system.slug} {cure} 0")
+                if base is None:
+                    continue
+                floor = (1 - self.tolerance) * last_look(base)
+                good = [e for e in self.eps if last_look(results[f"{system.slug} {cure} {e}"]) >= floor]
+                subject.notes[f"{system.slug} {cure} eps"] = max(good, default=min(self.eps))
+
+    def _cure(self, slug: str, system: System, share: float, subject: Subject) -> Defence:
+        if entry(slug).kind == "plugin":
+            return self._plugin(slug, system, float(subject.notes.get(f"{system.slug} {slug} eps", self.eps[0])))
         found = load_class(slug)
-        if issubclass(found, Defence):
-            # A detector does not know the share of fakes; it is told the largest one drilled, as an operator would guess.
-            return found(share=share) if any(f == "share" for f in found.__dataclass_fields__) else found()
-        return Training(plugin=found())
+        # A detector does not know the share of fakes; it is told the largest one drilled, as an operator would guess.
+        made: Defence = found(share=share) if any(f.name == "share" for f in fields(found)) else found()
+        return made
 
     def trials(self, subject: Subject) -> Mapping[str, Trial]:
         """Clean fits, poisoned fits, and both with each cure."""
@@ -83,11 +122,13 @@ class PoisoningDrill(Audit):
                     key = self._key(attack, share)
                     out[f"{system.slug} {key} seed {seed}"] = system.trial(data=key, seed=seed)
                 for cure in self.cures_for(system):
-                    defence = self._cure(cure, top)
+                    defence = self._cure(cure, system, top, subject)
                     out[f"{system.slug} {cure} clean seed {seed}"] = system.trial(defence=defence, seed=seed)
                     for attack in self.attacks:
                         key = self._key(attack, top)
-                        out[f"{system.slug} {cure} {key} seed {seed}"] = system.trial(data=key, defence=defence, seed=seed)
+                        out[f"{system.slug} {cure} {key} seed {seed}"] = system.trial(
+                            data=key, defence=defence, seed=seed
+                        )
         return out
 
     # --- the judgement ------------------------------------------------------------------------------------------
@@ -95,7 +136,9 @@ class PoisoningDrill(Audit):
         """One finding a victim: its worst technique, the price in accounts, each cure with its own price."""
         return [self._judge(subject, system, results) for system in subject.victims]
 
-    def _hits(self, subject: Subject, owned: Any, names: list[str], results: Mapping[str, Result]) -> NDArray[np.float64]:
+    def _hits(
+        self, subject: Subject, owned: Any, names: list[str], results: Mapping[str, Result]
+    ) -> NDArray[np.float64]:
         codes = self.goal(subject).codes
         found = [target_hits(results[n].lists, codes, owned, self.k) for n in names]
         out: NDArray[np.float64] = np.mean(found, 0)
@@ -104,7 +147,7 @@ class PoisoningDrill(Audit):
     def _judge(self, subject: Subject, system: System, results: Mapping[str, Result]) -> Finding:
         owned = owned_by(subject.data, [subject.split.test])[subject.users]
         seeds = self._seeds(subject, system)
-        hits = lambda what: self._hits(subject, owned, [f"{system.slug} {what}seed {s}" for s in seeds], results)  # noqa: E731
+        hits = lambda what: self._hits(subject, owned, [f"{system.slug} {what}seed {s}" for s in seeds], results)
         clean_hits = hits("")
         clean = exposure(clean_hits, seed=subject.seed)
         table: dict[tuple[str, float], Estimate] = {}
@@ -121,19 +164,22 @@ class PoisoningDrill(Audit):
                     "exposure before": within(clean, 4),
                     "exposure after": within(table[attack, share], 4),
                     "people newly reached": percent(float(np.nanmean(reach(clean_hits, after)))),
-                    "log-odds lift": round(lift(clean_hits, after), 2),
+                    "log-odds lift": round(lift(clean_hits, after, seed=subject.seed).value, 2),
                     "apart": "no" if table[attack, share].overlaps(clean) else "yes",
                 }
             )
         top = max(self.shares)
         worst = max(self.attacks, key=lambda a: table[a, top].value)
         attacked = table[worst, top]
-        price = budget_to_harm(np.array(self.shares), np.array([table[worst, s].value for s in self.shares]), self.harm)
-        accuracy = lambda what: np.nanmean(  # noqa: E731
+        price = budget_to_harm(self.shares, [table[worst, s].value for s in self.shares], harm=self.harm).share
+        accuracy = lambda what: np.nanmean(
             [per_user(subject, results[f"{system.slug} {what}seed {s}"], "ndcg@10") for s in seeds], 0
         )
         base = accuracy("")
-        cures = [self._judge_cure(subject, system, c, worst, top, hits, accuracy, base, clean, attacked) for c in self.cures_for(system)]
+        cures = [
+            self._judge_cure(subject, system, c, worst, top, hits, accuracy, base, clean, attacked)
+            for c in self.cures_for(system)
+        ]
         people = int((subject.data.user_counts > 0).sum())
         loss = 1 - goodness(attacked.value, 0.20, 0.01)
         if attacked.overlaps(clean):
@@ -149,7 +195,11 @@ class PoisoningDrill(Audit):
             f"[{percent(attacked.low, 2)}, {percent(attacked.high, 2)}] of genuine lists."
         )
         best = max(
-            (c for c in cures if c.after is not None and c.after.value < attacked.value and not c.after.overlaps(attacked)),
+            (
+                c
+                for c in cures
+                if c.after is not None and c.after.value < attacked.value and not c.after.overlaps(attacked)
+            ),
             key=lambda c: attacked.value - (c.after.value if c.after else 0),
             default=None,
         )
@@ -173,7 +223,7 @@ class PoisoningDrill(Audit):
             clean=clean,
             attacked=attacked,
             evidence=rows,
-            plots=[self._plot(system, clean, table, cures, worst, top)],
+            plots=[exposure_plot(system.title, clean, table, cures, worst, top, self.k)],
             threat="reads the training log; adds accounts; never sees the model or the test part",
             budget=self._budget(subject, top).to_json(),
             cures=cures,
@@ -184,24 +234,31 @@ class PoisoningDrill(Audit):
                 "only: an optimising adversary does at least as well."
             ),
             reason=self._reason(system, clean, attacked, cures),
-            seconds=float(sum(r.record.get("seconds", 0) for n, r in results.items() if n.startswith(f"{system.slug} "))),
+            seconds=float(
+                sum(r.record.get("seconds", 0) for n, r in results.items() if n.startswith(f"{system.slug} "))
+            ),
         )
 
     def _judge_cure(
         self, subject: Subject, system: System, cure: str, worst: str, top: float, hits: Any, accuracy: Any,
         base: NDArray[np.float64], clean: Estimate, attacked: Estimate,
     ) -> Cure:  # fmt: skip
-        after = exposure(hits(f"{cure} {self._key(worst, top)} "), seed=subject.seed)
+        cured = hits(f"{cure} {self._key(worst, top)} ")
+        after = exposure(cured, seed=subject.seed)
         gap = compare(accuracy(f"{cure} clean "), base, seed=subject.seed).difference
         mean = float(np.nanmean(base))
         price = Estimate(gap.value / mean, gap.low / mean, gap.high / mean, gap.n, f"paired, {gap.how}")
-        saved = success_reduction(clean, attacked, after)
+        saved = success_reduction(hits(""), hits(f"{self._key(worst, top)} "), cured, seed=subject.seed).value
+        eps = subject.notes.get(f"{system.slug} {cure} eps")
+        size = f" at eps {eps}, chosen on the validation part" if eps is not None else ""
         words = (
-            f"takes back {percent(saved, 0)} of what the attack won" if np.isfinite(saved) else "had nothing to take back"
+            f"takes back {percent(saved, 0)} of what the attack won"
+            if np.isfinite(saved)
+            else "had nothing to take back"
         )
         return Cure(
             slug=cure,
-            sentence=f"it {words} (exposure {percent(after.value, 2)}) and changes NDCG@10 by {percent(price.value)} on clean data.",
+            sentence=f"it {words} (exposure {percent(after.value, 2)}) and changes NDCG@10 by {percent(price.value)} on clean data{size}.",
             after=after,
             price=price,
         )
@@ -218,36 +275,8 @@ class PoisoningDrill(Audit):
                 out.append(f"'{cure.slug}' costs more than 2 % of NDCG@10 here.")
         return " ".join(out)
 
-    def _plot(self, system: System, clean: Estimate, table: Any, cures: list[Cure], worst: str, top: float) -> Plot:
-        series = []
-        for attack in self.attacks:
-            points = [(0.0, clean), *((s, table[attack, s]) for s in sorted(self.shares))]
-            series.append(
-                {
-                    "name": attack,
-                    "x": [100 * s for s, _ in points],
-                    "y": [100 * e.value for _, e in points],
-                    "low": [100 * e.low for _, e in points],
-                    "high": [100 * e.high for _, e in points],
-                }
-            )
-        for cure in cures:
-            if cure.after is not None:
-                e = cure.after
-                one = {"x": [100 * top], "y": [100 * e.value], "low": [100 * e.low], "high": [100 * e.high]}
-                series.append({"name": f"{worst} with {cure.slug}", **one})
-        return Plot(
-            kind="lines",
-            title=f"What fake accounts buy on {system.title}",
-            alt="; ".join(f"{s['name']}: {s['y'][-1]:.2f} % of lists at {s['x'][-1]:.1f} % fake accounts" for s in series),
-            x_label="fake accounts, % of people",
-            y_label=f"lists with a target in the top {self.k}, %",
-            series=series,
-        )
 
-
-def cures_known(data: Dataset) -> list[str]:
-    """Slugs of all defences and defending plug-ins in the catalogue."""
-    from oakum.catalogue import entries
-
-    return [s for s, e in entries().items() if e.kind in ("defence", "plugin")]
+def last_look(result: Result) -> float:
+    """The last value on the validation part that a fit recorded."""
+    looks = [h["validation"] for h in result.record["history"] if "validation" in h]
+    return float(next(iter(looks[-1].values()))) if looks else float("nan")

@@ -33,7 +33,7 @@ class PopularityAudit(Audit):
         histories = subject.truth.histories
         active = histories.lengths > 0
         owners = histories.owners()
-        own = np.bincount(owners, share[histories.items], minlength=len(histories)) / np.maximum(histories.lengths, 1)
+        own = np.bincount(owners, share[histories.items], minlength=len(histories)) / histories.lengths.clip(min=1)
         rank_of = np.argsort(np.argsort(-counts, kind="stable"), kind="stable")
         head = rank_of < max(1, round(0.01 * np.count_nonzero(counts)))
         out = []
@@ -47,10 +47,10 @@ class PopularityAudit(Audit):
             order = np.sort(exposure[counts > 0])
             n = len(order)
             gini = float((2 * np.arange(1, n + 1) - n - 1) @ order / max(1.0, n * order.sum()))
-            coverage = float(np.count_nonzero(exposure) / max(1, np.count_nonzero(counts)))
+            coverage = float(np.count_nonzero(exposure) / max(1, int(np.count_nonzero(counts))))
             head_share = float(exposure[head].sum() / max(1.0, exposure.sum()))
             rows[system.slug] = (system, lift, gini, coverage, head_share)
-        for slug, (system, lift, gini, coverage, head_share) in rows.items():
+        for slug, (system, lift, _, coverage, head_share) in rows.items():
             if system.baseline:
                 continue
             accuracy = per_user(subject, results[f"{slug} seed {subject.seeds[0]}"], "ndcg@10")
@@ -59,7 +59,11 @@ class PopularityAudit(Audit):
             group = np.searchsorted(cuts, length, side="right")
             names = ["least active quarter", "second", "third", "most active quarter"]
             by_group = [
-                {"group": names[g], "users": int((group == g).sum()), "ndcg@10": within(estimate(accuracy[group == g], seed=1))}
+                {
+                    "group": names[g],
+                    "users": int((group == g).sum()),
+                    "ndcg@10": within(estimate(accuracy[group == g], seed=1)),
+                }
                 for g in range(4)
                 if (group == g).sum() >= 5
             ]
@@ -80,7 +84,13 @@ class PopularityAudit(Audit):
                     clean=lift,
                     evidence=[
                         *(
-                            {"system": s, "lift": within(v[1], 2), "gini": round(v[2], 3), "coverage": percent(v[3]), "top 1 %": percent(v[4])}
+                            {
+                                "system": s,
+                                "lift": within(v[1], 2),
+                                "gini": round(v[2], 3),
+                                "coverage": percent(v[3]),
+                                "top 1 %": percent(v[4]),
+                            }
                             for s, v in rows.items()
                         ),
                         *by_group,

@@ -113,9 +113,7 @@ class AuditReport:
         """The inverse of `to_json`."""
         kept = dict(value)
         kept["systems"] = [
-            SystemResult(
-                **{**s, "metrics": _estimates(s["metrics"]), "newcomers": _estimates(s.get("newcomers", {}))}
-            )
+            SystemResult(**{**s, "metrics": _estimates(s["metrics"]), "newcomers": _estimates(s.get("newcomers", {}))})
             for s in value["systems"]
         ]
         kept["findings"] = [

@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from oakum.audits.accuracy import METRICS, AccuracyAudit, ChurnAudit, StabilityAudit, clean_trials, comparisons_of, table_of
+from oakum.audits.accuracy import (
+    METRICS,
+    AccuracyAudit,
+    ChurnAudit,
+    StabilityAudit,
+    clean_trials,
+    comparisons_of,
+    table_of,
+)
 from oakum.audits.base import Audit, Subject, System
 from oakum.audits.calibration import CalibrationAudit
 from oakum.audits.newcomers import NewcomersAudit
@@ -29,13 +37,20 @@ from oakum.engine.record import versions
 from oakum.errors import DataError, ParameterError
 from oakum.parameters import Spec
 from oakum.seeds import generator
-from oakum.split import split as split_by
-from oakum.split.lint import lint
-from oakum.split.protocol import Split
+from oakum.splits import split as split_by
+from oakum.splits.lint import lint
+from oakum.splits.protocol import Split
 
 BASELINES = ("popularity", "recent", "decayed", "repeat-last", "own-history", "markov")
 QUICK = {"users": 3000, "newcomers": 500, "seeds": 2, "epochs": 12, "shares": (0.01, 0.03), "drill_seeds": 1}
-FULL = {"users": 6000, "newcomers": 2000, "seeds": 2, "epochs": 30, "shares": (0.003, 0.01, 0.03), "drill_seeds": 2}
+FULL = {
+    "users": 6000,
+    "newcomers": 2000,
+    "seeds": 2,
+    "epochs": 30,
+    "shares": (0.003, 0.01, 0.03),
+    "drill_seeds": 2,
+}
 
 
 def default_systems(data: Dataset, mode: str) -> list[str]:
@@ -69,7 +84,7 @@ def audits_for(mode: str, settings: Mapping[str, Any]) -> list[Audit]:
     """The audits of a run, in the order of the report."""
     drill = PoisoningDrill(shares=tuple(settings["shares"]), seeds=int(settings["drill_seeds"]))
     if mode == "quick":
-        drill = drill.replace(attacks=("bandwagon-profiles",), cures=("vat", "pca"))
+        drill = drill.replace(attacks=("bandwagon-profiles",), cures=("vat", "pca"), eps=(0.1, 0.3))
     return [
         AccuracyAudit(), drill, StabilityAudit(), ChurnAudit(), PopularityAudit(), NewcomersAudit(), CalibrationAudit()
     ]  # fmt: skip
@@ -105,6 +120,10 @@ def audit(
     workers = workers or max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
     store = None if folder is None else Path(folder) / ".fits"
     subject = tune(subject, store, workers, progress)
+    for a in chosen:
+        if isinstance(a, PoisoningDrill) and (sizing := a.sizing(subject)):
+            sized = run_trials(subject.bench(), list(sizing.values()), folder=store, workers=workers, progress=progress)
+            a.choose(subject, dict(zip(sizing, (sized[i] for i in range(len(sizing))), strict=True)))
     wanted: dict[str, Trial] = {f"table {n}": t for n, t in clean_trials(subject).items()}
     for a in chosen:
         wanted.update({f"{a.slug} {n}": t for n, t in a.trials(subject).items()})
@@ -150,12 +169,20 @@ def audit(
         versions=versions(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - began, 1),
-        runs=[{"name": n, "seconds": r.record.get("seconds"), "stopped": r.record.get("stopped")} for n, r in table.items()],
+        runs=[
+            {"name": n, "seconds": r.record.get("seconds"), "stopped": r.record.get("stopped")}
+            for n, r in table.items()
+        ],
     )
 
 
 def prepare(
-    parts: Split, systems: Sequence[str | Spec], mode: str, seed: int, settings: Mapping[str, Any], plan: Mapping[str, Any] | None
+    parts: Split,
+    systems: Sequence[str | Spec],
+    mode: str,
+    seed: int,
+    settings: Mapping[str, Any],
+    plan: Mapping[str, Any] | None,
 ) -> Subject:
     """Who is audited, on whom."""
     data = parts.train_and_valid
@@ -222,7 +249,7 @@ def _short_title(spec: Spec) -> str:
 
 
 def _all_events(parts: Split) -> Any:
-    from oakum.split.protocol import _joined
+    from oakum.splits.protocol import _joined
 
     known = parts.train_and_valid.interactions
     return _joined(known, parts.test)
@@ -232,5 +259,7 @@ def _sampled(subject: Subject, parts: Split) -> list[str]:
     everyone = len(np.unique(parts.test.users))
     out = []
     if len(subject.truth) < everyone:
-        out.append(f"{len(subject.truth):,} of {everyone:,} test users were drawn at random for the figures of this run.")
+        out.append(
+            f"{len(subject.truth):,} of {everyone:,} test users were drawn at random for the figures of this run."
+        )
     return out

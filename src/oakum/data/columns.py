@@ -12,17 +12,94 @@ from numpy.typing import NDArray
 from oakum.errors import DataError, nearest
 
 NAMES = {
-    "user": (
-        "user_id user userid uid u customer_id customer customerid client_id client visitor_id visitorid visitor "
-        "session_id session sessionid account_id account person_id person member_id reviewer_id reviewerid profile_id "
-        "query_id report_id"
-    ).split(),
-    "item": (
-        "item_id item itemid iid i product_id product productid movie_id movieid movie artist_id artistid artist track_id "
-        "track song_id song book_id isbn asin article_id article business_id sku technique_id parent_asin venue_id poi"
-    ).split(),
-    "value": "rating score stars value plays play_count playcount count weight label quantity preference grade".split(),
-    "time": "timestamp time ts datetime date event_time created_at unixreviewtime reviewtime at when position".split(),
+    "user": [
+        "user_id",
+        "user",
+        "userid",
+        "uid",
+        "u",
+        "customer_id",
+        "customer",
+        "customerid",
+        "client_id",
+        "client",
+        "visitor_id",
+        "visitorid",
+        "visitor",
+        "session_id",
+        "session",
+        "sessionid",
+        "account_id",
+        "account",
+        "person_id",
+        "person",
+        "member_id",
+        "reviewer_id",
+        "reviewerid",
+        "profile_id",
+        "query_id",
+        "report_id",
+    ],
+    "item": [
+        "item_id",
+        "item",
+        "itemid",
+        "iid",
+        "i",
+        "product_id",
+        "product",
+        "productid",
+        "movie_id",
+        "movieid",
+        "movie",
+        "artist_id",
+        "artistid",
+        "artist",
+        "track_id",
+        "track",
+        "song_id",
+        "song",
+        "book_id",
+        "isbn",
+        "asin",
+        "article_id",
+        "article",
+        "business_id",
+        "sku",
+        "technique_id",
+        "parent_asin",
+        "venue_id",
+        "poi",
+    ],
+    "value": [
+        "rating",
+        "score",
+        "stars",
+        "value",
+        "plays",
+        "play_count",
+        "playcount",
+        "count",
+        "weight",
+        "label",
+        "quantity",
+        "preference",
+        "grade",
+    ],
+    "time": [
+        "timestamp",
+        "time",
+        "ts",
+        "datetime",
+        "date",
+        "event_time",
+        "created_at",
+        "unixreviewtime",
+        "reviewtime",
+        "at",
+        "when",
+        "position",
+    ],
 }
 
 
@@ -82,7 +159,11 @@ def times_of(column: pl.Series, name: str, where: str, first_line: int) -> tuple
             return parsed.dt.epoch("us").to_numpy(), f"Read '{name}' as dates."
     values = column.cast(pl.Float64).to_numpy()
     top = float(np.nanmax(np.abs(values))) if len(values) else 0.0
-    for limit, scale, unit in ((1e11, 1e6, "seconds"), (1e14, 1e3, "milliseconds"), (1e17, 1.0, "microseconds")):
+    for limit, scale, unit in (
+        (1e11, 1e6, "seconds"),
+        (1e14, 1e3, "milliseconds"),
+        (1e17, 1.0, "microseconds"),
+    ):
         if top < limit:
             break
     else:
@@ -95,7 +176,14 @@ def times_of(column: pl.Series, name: str, where: str, first_line: int) -> tuple
 
 
 def _dates(column: pl.Series) -> pl.Series:
-    for form in (None, "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%.fZ", "%Y-%m-%dT%H:%M:%S%.f%z", "%Y/%m/%d", "%m/%d/%Y"):
+    for form in (
+        None,
+        "%Y-%m-%d %H:%M:%S",
+        "%Y-%m-%dT%H:%M:%S%.fZ",
+        "%Y-%m-%dT%H:%M:%S%.f%z",
+        "%Y/%m/%d",
+        "%m/%d/%Y",
+    ):
         try:
             parsed = column.str.to_datetime(form, strict=False, time_unit="us")
         except pl.exceptions.PolarsError:

@@ -43,7 +43,7 @@ class Interactions:
 
     def __post_init__(self) -> None:
         n = len(self.users)
-        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        put = lambda name, value: object.__setattr__(self, name, value)
         put("users", _frozen(self.users, np.int32))
         put("items", _frozen(self.items, np.int32))
         if self.values is not None:
@@ -76,7 +76,7 @@ class Interactions:
 
     def take(self, index: NDArray[Any] | slice) -> Interactions:
         """The events at `index` (positions or a mask), row ids kept."""
-        pick = lambda a: None if a is None else a[index]  # noqa: E731
+        pick = lambda a: None if a is None else a[index]
         return Interactions(
             self.users[index],
             self.items[index],
@@ -120,7 +120,7 @@ class Interactions:
         order = self.order()
         offsets = np.zeros(num_users + 1, np.int64)
         np.cumsum(np.bincount(self.users, minlength=num_users), out=offsets[1:])
-        pick = lambda a: None if a is None else a[order]  # noqa: E731
+        pick = lambda a: None if a is None else a[order]
         return Ragged(offsets, self.items[order], pick(self.times), pick(self.values), self.rows[order])
 
     def matrix(self, num_users: int, num_items: int, *, weights: str = "binary") -> sparse.csr_matrix:

@@ -70,7 +70,7 @@ class Ragged:
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         index = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-        pick = lambda a: None if a is None else a[index]  # noqa: E731
+        pick = lambda a: None if a is None else a[index]
         return Ragged(offsets, self.items[index], pick(self.times), pick(self.values), pick(self.rows))
 
     def owners(self) -> NDArray[np.int64]:

@@ -119,7 +119,9 @@ def dataset_of(
         raise DataError(f"{where} has no columns; expected a user, an item and perhaps a value and a time.")
     roles, notes = guess(frame.columns, given, where)
     if not len(frame):
-        raise DataError(f"{where} has the columns {', '.join(frame.columns)} but no rows; there is nothing to learn from.")
+        raise DataError(
+            f"{where} has the columns {', '.join(frame.columns)} but no rows; there is nothing to learn from."
+        )
     coded = []
     for role in ("user", "item"):
         column = frame[roles[role]]
@@ -203,7 +205,9 @@ def _features(source: Any, ids: Vocabulary, side: str) -> pl.DataFrame:
     """A table aligned with the codes: one row each, nulls where nothing is known."""
     frame = frame_of(source)
     role = side[:-1]
-    roles, _ = guess([*frame.columns, "__other"], {("item" if role == "user" else "user"): "__other"}, f"The {side} table")
+    roles, _ = guess(
+        [*frame.columns, "__other"], {("item" if role == "user" else "user"): "__other"}, f"The {side} table"
+    )
     key = roles[role]
     frame = frame.with_columns(pl.Series("__code", ids.encode(frame[key]))).filter(pl.col("__code") >= 0)
     frame = frame.unique("__code", keep="first", maintain_order=True).drop(key)
@@ -265,7 +269,9 @@ def _side(log: Path, role: str, given: Any) -> Any:
     return None
 
 
-def read_parts(train: Any, test: Any, valid: Any = None, **options: Any) -> tuple[Dataset, Interactions, Interactions | None]:
+def read_parts(
+    train: Any, test: Any, valid: Any = None, **options: Any
+) -> tuple[Dataset, Interactions, Interactions | None]:
     """Published parts over one vocabulary: (training data, test events, validation events or None).
 
     Row ids of the test part lie above those of the training part; ids that only occur in one part are known in all.

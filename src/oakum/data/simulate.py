@@ -17,8 +17,42 @@ from oakum.seeds import Rng, derive, generator, keyed_hash
 
 YEAR = 365 * 86_400_000_000
 START = 1_672_531_200_000_000  # 2023-01-01
-ADJECTIVES = "amber bright calm deep early fine gentle hardy inland jolly keen light mellow northern open plain".split()
-NOUNS = "anchor basket candle drum engine flag garden harbour island jacket kettle lantern mast notebook oar pulley".split()
+ADJECTIVES = [
+    "amber",
+    "bright",
+    "calm",
+    "deep",
+    "early",
+    "fine",
+    "gentle",
+    "hardy",
+    "inland",
+    "jolly",
+    "keen",
+    "light",
+    "mellow",
+    "northern",
+    "open",
+    "plain",
+]
+NOUNS = [
+    "anchor",
+    "basket",
+    "candle",
+    "drum",
+    "engine",
+    "flag",
+    "garden",
+    "harbour",
+    "island",
+    "jacket",
+    "kettle",
+    "lantern",
+    "mast",
+    "notebook",
+    "oar",
+    "pulley",
+]
 
 
 class Market(Parameters):
@@ -98,17 +132,26 @@ def simulate(market: Market | None = None, *, seed: int = 0, block: int = 1 << 2
     real_rows = users < n
     liking[real_rows] = np.einsum("ed,ed->e", taste[users[real_rows]], trait[items[real_rows]])
     values = np.clip(np.round(2.6 + 0.45 * liking + (noise.astype(float) / 500 - 1)), 1, 5).astype(np.float32)
-    log = Interactions(users, items, values, times)
-    tables = {"items": _item_table(rng, item_group, trait, m), "users": _user_table(rng, n + fakes, user_group)}
+    log = Interactions(users.astype(np.int32), items.astype(np.int32), values, times)
+    tables = {
+        "items": _item_table(rng, item_group, trait, m),
+        "users": _user_table(rng, n + fakes, user_group),
+    }
     relations = {"trust": _trust(rng, user_group, n)} if market.social else {}
-    ids = lambda prefix, k: Vocabulary(pl.Series("id", [f"{prefix}{i:06d}" for i in range(k)]))  # noqa: E731
+    ids = lambda prefix, k: Vocabulary(pl.Series("id", [f"{prefix}{i:06d}" for i in range(k)]))
     name = "simulated market"
     notes = (f"A simulated market of {n:,} people and {m:,} items whose true tastes are known (seed {seed}).",)
     return Dataset(log, ids("u", n + fakes), ids("i", m), tables, relations, name, notes, truth)
 
 
 def _draw(
-    market: Market, seed: int, truth: dict[str, Any], activity: Any, item_from: Any, user_from: Any, block: int
+    market: Market,
+    seed: int,
+    truth: dict[str, Any],
+    activity: Any,
+    item_from: Any,
+    user_from: Any,
+    block: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Proposals in numbered chunks of fixed size (so that `block` never matters) until the events are reached."""
     user_cdf, item_cdf = np.cumsum(activity), np.cumsum(truth["exposure"])
@@ -155,8 +198,14 @@ def _item_table(rng: Rng, group: Any, trait: Any, m: int) -> pl.DataFrame:
     names = [f"category {c:02d}" for c in group]
     strong = np.abs(trait[:, -4:]).argmax(1)
     adjective = rng.integers(0, len(ADJECTIVES), m)
-    titles = [f"{ADJECTIVES[a].title()} {NOUNS[c % len(NOUNS)]} {i}" for i, (a, c) in enumerate(zip(adjective, group, strict=True))]
-    text = [f"A {ADJECTIVES[a]} {NOUNS[c % len(NOUNS)]} of kind {s}." for a, c, s in zip(adjective, group, strong, strict=True)]
+    titles = [
+        f"{ADJECTIVES[a].title()} {NOUNS[c % len(NOUNS)]} {i}"
+        for i, (a, c) in enumerate(zip(adjective, group, strict=True))
+    ]
+    text = [
+        f"A {ADJECTIVES[a]} {NOUNS[c % len(NOUNS)]} of kind {s}."
+        for a, c, s in zip(adjective, group, strong, strict=True)
+    ]
     price = np.round(np.exp(rng.normal(3, 0.6, m)), 2)
     return pl.DataFrame({"title": titles, "description": text, "category": names, "price": price})
 

@@ -15,7 +15,7 @@ from oakum.engine.record import Record
 from oakum.errors import DataError, MissingExtra, ParameterError
 from oakum.parameters import Spec
 from oakum.seeds import derive
-from oakum.split.protocol import Split
+from oakum.splits.protocol import Split
 
 
 def plan_of(spec: Spec, plan: Plan | Mapping[str, Any] | None = None) -> Plan:
@@ -57,7 +57,9 @@ def fit(
     try:
         if not spec_is_learned(spec):
             if plugins:
-                raise ParameterError(f"'{spec.slug}' is computed in closed form, so no plug-in can train along with it.")
+                raise ParameterError(
+                    f"'{spec.slug}' is computed in closed form, so no plug-in can train along with it."
+                )
             model = spec.build(schema)
             model.fit(train, seed=seed, progress=progress.update)
             record.seconds = round(time.monotonic() - began, 3)

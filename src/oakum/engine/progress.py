@@ -66,6 +66,8 @@ class Shown:
             left = f", about {spent * (1 - done) / done:.0f} s left" if done > 0 else ""
             print(f"{self.title}: {100 * done:.0f} % after {spent:.0f} s{left} {note}".rstrip(), file=sys.stderr)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()

@@ -111,7 +111,7 @@ class Trainer:
                 "Name another checkpoint folder, or delete this one to start from the beginning."
             )
         for name, learner in self.learners.items():
-            part = lambda kind: {  # noqa: E731
+            part = lambda kind: {
                 k.split("/", 2)[2]: v
                 for k, v in tensors.items()
                 if k.startswith(f"{name}/{kind}/")  # noqa: B023

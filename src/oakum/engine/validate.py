@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from oakum.data import Dataset, Filter
-from oakum.split.protocol import Split, Truth
+from oakum.splits.protocol import Split, Truth
 
 
 class Validation:

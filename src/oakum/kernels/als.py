@@ -46,8 +46,13 @@ def weighted_rows(factors, gram, indptr, indices, ridge):  # type: ignore[no-unt
 
 
 def loss(
-    users: NDArray[np.float32], items: NDArray[np.float32], indptr: NDArray[np.integer], indices: NDArray[np.integer],
-    unobserved: float, ridge_users: NDArray[np.float32], ridge_items: NDArray[np.float32],
+    users: NDArray[np.float32],
+    items: NDArray[np.float32],
+    indptr: NDArray[np.integer],
+    indices: NDArray[np.integer],
+    unobserved: float,
+    ridge_users: NDArray[np.float32],
+    ridge_items: NDArray[np.float32],
 ) -> float:
     """Σ_observed (p·q − 1)² + a₀ Σ_all (p·q)² + Σ_u λ_u |p_u|² + Σ_i λ_i |q_i|², in float64."""
     p, q = users.astype(np.float64), items.astype(np.float64)

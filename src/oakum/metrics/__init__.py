@@ -1,51 +1,67 @@
-"""Numbers with intervals: accuracy, beyond accuracy, stability, robustness, calibration."""
+"""Numbers with their uncertainty: accuracy and beyond, fairness, calibration, stability, robustness.
+
+Names are loaded when first used, so that importing `oakum.metrics` costs nothing. The function that puts an
+interval on a mean is `oakum.metrics.statistics.estimate` (`oakum.metrics.estimate` is the module of the
+type).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from oakum.metrics.accuracy import measure_scores
+    from oakum.metrics.calibration import Predictions
+    from oakum.metrics.context import Context
+    from oakum.metrics.estimate import Estimate
+    from oakum.metrics.groups import Groups
+    from oakum.metrics.over_seeds import difference_of, pooled, seed_noise
+    from oakum.metrics.registry import Metric, definitions, measure, metric, summarise
+    from oakum.metrics.statistics import Comparison, compare, compare_all, proportion
 
-from oakum.data import Ranking
-from oakum.errors import ParameterError, nearest
-from oakum.metrics import accuracy
-from oakum.metrics.estimate import Estimate
-from oakum.split.protocol import Truth
+_HOMES = {
+    "Comparison": "statistics",
+    "Context": "context",
+    "Estimate": "estimate",
+    "Groups": "groups",
+    "Metric": "registry",
+    "Predictions": "calibration",
+    "compare": "statistics",
+    "compare_all": "statistics",
+    "definitions": "registry",
+    "difference_of": "over_seeds",
+    "measure": "registry",
+    "measure_scores": "accuracy",
+    "metric": "registry",
+    "pooled": "over_seeds",
+    "proportion": "statistics",
+    "seed_noise": "over_seeds",
+    "summarise": "registry",
+}
 
-__all__ = ["Estimate", "measure", "parse", "summarise"]
+__all__ = [
+    "Comparison",
+    "Context",
+    "Estimate",
+    "Groups",
+    "Metric",
+    "Predictions",
+    "compare",
+    "compare_all",
+    "definitions",
+    "difference_of",
+    "measure",
+    "measure_scores",
+    "metric",
+    "pooled",
+    "proportion",
+    "seed_noise",
+    "summarise",
+]
 
 
-def parse(name: str) -> tuple[str, int]:
-    """'ndcg@10' → ('ndcg', 10); a wrong name suggests the nearest."""
-    base, _, cut = name.partition("@")
-    if base not in accuracy.METRICS:
-        raise ParameterError(f"There is no metric '{base}'.{nearest(base, accuracy.METRICS)}")
-    if not cut.isdigit() or int(cut) < 1:
-        raise ParameterError(f"The metric '{name}' needs a cut-off, as in '{base}@10'.")
-    return base, int(cut)
-
-
-def measure(ranking: Ranking, truth: Truth, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """Metrics by name, one value a user of `truth` (rows aligned with the ranking).
-
-    Raises `ParameterError` for an unknown name or a cut-off beyond the length of the lists.
-    """
-    out = {}
-    counts = truth.relevant.lengths
-    hits: dict[int, NDArray[np.float64]] = {}
-    for name in names:
-        base, k = parse(name)
-        if k > ranking.k:
-            raise ParameterError(f"'{name}' needs lists of {k} items; these have {ranking.k}.")
-        if k not in hits:
-            hits[k] = accuracy.gains(ranking, truth.relevant, k)
-        out[name] = accuracy.METRICS[base](hits[k], counts)
-    return out
-
-
-def summarise(ranking: Ranking, truth: Truth, names: Sequence[str], *, seed: int = 0) -> dict[str, Estimate]:
-    """Metrics by name, each with its interval over users."""
-    from oakum.metrics.statistics import estimate
-
-    return {name: estimate(values, seed=seed) for name, values in measure(ranking, truth, names).items()}
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"oakum.metrics.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'oakum.metrics' has no attribute '{name}'")

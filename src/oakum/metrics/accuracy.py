@@ -1,105 +1,211 @@
-"""Accuracy of ranked lists, one value a user; definitions are in the names and in the docstrings.
+"""Did the list hold what the user went on to choose: accuracy of ranked lists, one value a query.
 
-Ties: items of exactly equal score inside a list share what their places are worth (the expectation over their
-orders), so that an arbitrary order cannot raise or lower a number.
+With relevant set R and the first k places of the list:
+
+    recall          hits@k / |R|                        capped_recall   hits@k / min(k, |R|)
+    precision       hits@k / k (also for short lists)   hit_rate        1 if hits@k > 0
+    ndcg            DCG@k / best DCG@k, gain = grade (1 where there are none), discount 1 / log2(place + 1),
+                    best over min(k, |R|) places        ndcg_exponential  the same with gain 2^grade - 1
+    map             sum of precision@place over hits up to k, / |R|   (trec_eval's map_cut; AP of the list)
+    capped_map      the same sum / min(k, |R|)          (what several toolkits print as MAP@k)
+    mrr             1 / place of the first hit, 0 if none up to k
+
+Names are ambiguous in the field, so each name has one definition here. A query without relevant items has no
+value (NaN), not 0. Equal scores are undecided order: each metric is its expectation over all orders of the
+tie.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oakum.data import Ragged, Ranking
+from oakum.errors import ParameterError, ProtocolError, nearest
+from oakum.metrics import _places
+from oakum.splits.protocol import Truth
 
-Values = NDArray[np.float64]
-
-
-def gains(ranking: Ranking, relevant: Ragged, k: int, num_items: int | None = None) -> Values:
-    """Expected relevance of each place, float64 [q, k]: 1 or 0, or the share of hits in a group of tied scores."""
-    items = ranking.items[:, :k].astype(np.int64)
-    n = num_items or int(max(items.max(initial=0), relevant.items.max(initial=0))) + 1
-    owners = relevant.owners()
-    keys = np.sort(owners * n + relevant.items)
-    asked = np.arange(len(items))[:, None] * n + np.maximum(items, 0)
-    at = np.searchsorted(keys, asked.ravel()).reshape(asked.shape)
-    hit = np.zeros(items.shape)
-    if len(keys):
-        hit = ((keys[np.minimum(at, len(keys) - 1)] == asked) & (items >= 0)).astype(np.float64)
-    scores = ranking.scores[:, :k]
-    tied = (scores[:, 1:] == scores[:, :-1]) & (items[:, 1:] >= 0)
-    rows = np.flatnonzero(tied.any(1))
-    if len(rows):
-        group = np.zeros((len(rows), items.shape[1]), np.int64)
-        group[:, 1:] = np.cumsum(~tied[rows], 1)
-        flat = (np.arange(len(rows))[:, None] * items.shape[1] + group).ravel()
-        total = np.bincount(flat, hit[rows].ravel())
-        size = np.bincount(flat)
-        hit[rows] = (total / np.maximum(size, 1))[flat].reshape(hit[rows].shape)
-    return hit
+Floats = NDArray[np.float64]
 
 
-def _discounts(k: int) -> Values:
-    out: Values = 1.0 / np.log2(np.arange(2, k + 2))
-    return out
+@dataclass(frozen=True, slots=True, eq=False)
+class Places:
+    """What was found up to each cut-off, from which every accuracy metric follows.
 
-
-def recall(hit: Values, counts: NDArray[np.int64]) -> Values:
-    """Hits in the top k over all relevant items of the user."""
-    out: Values = hit.sum(1) / counts
-    return out
-
-
-def capped_recall(hit: Values, counts: NDArray[np.int64]) -> Values:
-    """Hits in the top k over min(k, relevant): 1 is reachable."""
-    out: Values = hit.sum(1) / np.minimum(counts, hit.shape[1])
-    return out
-
-
-def precision(hit: Values, counts: NDArray[np.int64]) -> Values:
-    """Hits in the top k over k, also where the list is shorter."""
-    out: Values = hit.sum(1) / hit.shape[1]
-    return out
-
-
-def ndcg(hit: Values, counts: NDArray[np.int64]) -> Values:
-    """Σ hit / log2(place + 1), over the same of an ideal list of min(k, relevant) hits."""
-    discounts = _discounts(hit.shape[1])
-    ideal = np.cumsum(discounts)[np.minimum(counts, hit.shape[1]) - 1]
-    out: Values = (hit @ discounts) / ideal
-    return out
-
-
-def average_precision(hit: Values, counts: NDArray[np.int64]) -> Values:
-    """AP@k of trec_eval: Σ precision at each hit, over all relevant items (not over min(k, relevant)).
-
-    With tied scores: the product of expectations, which is exact where no two relevant items are tied.
+    cuts: rising cut-offs; sums: float64 [q, cuts, 5]; relevant: |R| [q]; ideal: best discounted gain [q,
+    cuts].
     """
-    places = np.arange(1, hit.shape[1] + 1)
-    before = np.cumsum(hit, 1) - hit
-    out: Values = (hit * (1 + before) / places).sum(1) / counts
-    return out
+
+    cuts: tuple[int, ...]
+    sums: Floats
+    relevant: Floats
+    ideal: Floats
+
+    def value(self, base: str, k: int) -> Floats:
+        """One metric by its base name at one of the cut-offs, float64 [q]; NaN where nothing is relevant."""
+        if base not in _FORMULAS:
+            raise ParameterError(f"There is no accuracy metric '{base}'.{nearest(base, _FORMULAS)}")
+        at = self.cuts.index(k)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            out = _FORMULAS[base](self.sums[:, at], self.relevant, self.ideal[:, at], k)
+        # An expectation may leave [0, 1] by a rounding error, and a bound nearly kept is no bound.
+        return np.where(self.relevant > 0, np.clip(out, 0.0, 1.0), np.nan)
 
 
-def reciprocal_rank(hit: Values, counts: NDArray[np.int64]) -> Values:
-    """1 / place of the first hit, 0 where there is none in the top k."""
-    none_before = np.cumprod(1 - hit, 1)
-    none_before = np.concatenate([np.ones((len(hit), 1)), none_before[:, :-1]], 1)
-    out: Values = (none_before * hit / np.arange(1, hit.shape[1] + 1)).sum(1)
-    return out
-
-
-def hit_rate(hit: Values, counts: NDArray[np.int64]) -> Values:
-    """1 where the top k holds a relevant item."""
-    out: Values = 1 - np.prod(1 - hit, 1)
-    return out
-
-
-METRICS = {
-    "recall": recall,
-    "capped_recall": capped_recall,
-    "precision": precision,
-    "ndcg": ndcg,
-    "map": average_precision,
-    "mrr": reciprocal_rank,
-    "hit_rate": hit_rate,
+_Formula = Callable[[Floats, Floats, Floats, int], Floats]
+_FORMULAS: dict[str, _Formula] = {
+    "recall": lambda s, r, best, k: s[:, _places.HITS] / r,
+    "capped_recall": lambda s, r, best, k: s[:, _places.HITS] / np.minimum(r, k),
+    "precision": lambda s, r, best, k: s[:, _places.HITS] / k,
+    "hit_rate": lambda s, r, best, k: s[:, _places.FOUND],
+    "mrr": lambda s, r, best, k: s[:, _places.RECIPROCAL],
+    "map": lambda s, r, best, k: s[:, _places.PRECISION_SUM] / r,
+    "capped_map": lambda s, r, best, k: s[:, _places.PRECISION_SUM] / np.minimum(r, k),
+    "ndcg": lambda s, r, best, k: s[:, _places.GAIN] / best,
+    "ndcg_exponential": lambda s, r, best, k: s[:, _places.GAIN] / best,
 }
+BASES: tuple[str, ...] = tuple(_FORMULAS)
+
+
+def places(
+    ranking: Ranking, truth: Truth, cuts: Sequence[int], *, ties: str = "expected", exponential: bool = False
+) -> Places:
+    """Read the lists once for all cut-offs.
+
+    ties: "expected" shares the places of equal scores inside a list among its items; "order" takes the list
+    as it stands (for recommenders whose order is not that of the scores). A tie that goes on below the end of
+    the list cannot be seen in it: `measure_scores` handles that one. Cost: O(q k log |R|).
+    """
+    if len(ranking) != len(truth):
+        raise ProtocolError(
+            f"There are {len(ranking)} lists for {len(truth)} queries of the truth; rank exactly `truth.queries`."
+        )
+    if ties not in ("expected", "order"):
+        raise ParameterError(f"Ties are 'expected' or taken in 'order'. Got {ties!r} instead.")
+    kept = _cuts(cuts)
+    if kept and kept[-1] > ranking.k:
+        raise ProtocolError(f"A cut-off of {kept[-1]} needs lists as long; these have {ranking.k} places: rank more.")
+    offsets, items, gains = _relevant(truth.relevant, truth.grades, exponential)
+    lists = np.ascontiguousarray(ranking.items, np.int32)
+    scores = np.ascontiguousarray(ranking.scores, np.float32)
+    cut_array, discounts = np.array(kept, np.int64), _discounts(kept)
+    sums = _places.list_sums(lists, scores, ties == "expected", offsets, items, gains, cut_array, discounts)
+    best = _ideal(offsets, gains, cut_array, discounts)
+    return Places(kept, sums, np.diff(offsets).astype(np.float64), best)
+
+
+def measure_scores(
+    scores: Any,
+    relevant: Ragged,
+    k: int | Sequence[int],
+    *,
+    grades: NDArray[np.float32] | None = None,
+    exclude: Ragged | None = None,
+) -> dict[str, Floats]:
+    """All accuracy metrics from whole rows of scores, with ties exact also across the k-th place.
+
+    scores: float [q, items], NaN is never listed; relevant: one row a query; exclude: items that are not
+    candidates (what the user already had). Returns {"recall@10": float64 [q], ...}. A scorer that gives every
+    item the same score gets exactly the value of chance. Cost: O(q items); feed it blocks of users.
+    """
+    table = np.ascontiguousarray(scores, np.float32)
+    if table.ndim != 2 or len(table) != len(relevant):
+        raise ProtocolError(f"Scores of shape {table.shape} do not fit {len(relevant)} queries: one row a query.")
+    if exclude is not None:
+        table = table.copy() if table is scores or table.base is not None else table
+        table[exclude.owners(), exclude.items] = np.nan
+    cuts = _cuts([k] if isinstance(k, int) else k)
+    cut_array, discounts = np.array(cuts, np.int64), _discounts(cuts)
+    out = {}
+    for exponential in (False, True):
+        offsets, items, gains = _relevant(relevant, grades, exponential)
+        sums = _places.row_sums(table, offsets, items, gains, cut_array, discounts)
+        best = _ideal(offsets, gains, cut_array, discounts)
+        found = Places(cuts, sums, np.diff(offsets).astype(np.float64), best)
+        bases = [b for b in BASES if (b == "ndcg_exponential") == exponential]
+        out.update({f"{b}@{c}": found.value(b, c) for b in bases for c in cuts})
+    return out
+
+
+def recall(ranking: Ranking, truth: Truth, k: int, *, ties: str = "expected") -> Floats:
+    """Share of the relevant items that stand in the first k places: hits@k / |R|, [q]."""
+    return places(ranking, truth, [k], ties=ties).value("recall", k)
+
+
+def capped_recall(ranking: Ranking, truth: Truth, k: int, *, ties: str = "expected") -> Floats:
+    """Hits over the most that k places could hold: hits@k / min(k, |R|), [q]."""
+    return places(ranking, truth, [k], ties=ties).value("capped_recall", k)
+
+
+def precision(ranking: Ranking, truth: Truth, k: int, *, ties: str = "expected") -> Floats:
+    """Share of the first k places that are relevant: hits@k / k, also for lists that end early, [q]."""
+    return places(ranking, truth, [k], ties=ties).value("precision", k)
+
+
+def ndcg(ranking: Ranking, truth: Truth, k: int, *, ties: str = "expected", exponential: bool = False) -> Floats:
+    """Discounted gain over the best possible one (Järvelin and Kekäläinen 2002), grades as gains, [q].
+
+    exponential: gain 2^grade - 1 (Burges et al. 2005) instead of the grade; the same for binary relevance.
+    """
+    base = "ndcg_exponential" if exponential else "ndcg"
+    return places(ranking, truth, [k], ties=ties, exponential=exponential).value(base, k)
+
+
+def mean_average_precision(ranking: Ranking, truth: Truth, k: int, *, ties: str = "expected") -> Floats:
+    """Average precision of the first k places over all relevant items: metric name `map`, [q]."""
+    return places(ranking, truth, [k], ties=ties).value("map", k)
+
+
+def mrr(ranking: Ranking, truth: Truth, k: int, *, ties: str = "expected") -> Floats:
+    """One over the place of the first relevant item, 0 if there is none up to k, [q]."""
+    return places(ranking, truth, [k], ties=ties).value("mrr", k)
+
+
+def hit_rate(ranking: Ranking, truth: Truth, k: int, *, ties: str = "expected") -> Floats:
+    """Whether any of the first k places is relevant (a probability where ties leave it open), [q]."""
+    return places(ranking, truth, [k], ties=ties).value("hit_rate", k)
+
+
+def _ideal(offsets: NDArray[np.int64], gains: Floats, cuts: NDArray[np.int64], discounts: Floats) -> Floats:
+    """The best possible discounted gain [q, cuts]; a table look-up where all gains are 1."""
+    if (gains == 1.0).all():
+        best = np.concatenate([[0.0], np.cumsum(discounts)])
+        return best[np.minimum(np.diff(offsets)[:, None], cuts[None, :])]
+    return np.asarray(_places.ideal_gains(offsets, gains, cuts, discounts))
+
+
+def _cuts(cuts: Sequence[int]) -> tuple[int, ...]:
+    kept = tuple(sorted({int(c) for c in cuts}))
+    if not kept or kept[0] < 1:
+        raise ParameterError(f"A cut-off must be an int in [1, inf). Got {list(cuts)!r} instead.")
+    return kept
+
+
+def _discounts(cuts: tuple[int, ...]) -> Floats:
+    return np.asarray(1.0 / np.log2(np.arange(2, cuts[-1] + 2, dtype=np.float64)))
+
+
+def _relevant(
+    relevant: Ragged, grades: NDArray[np.float32] | None, exponential: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int32], Floats]:
+    """Offsets, items sorted within a row and distinct, gains. A grade of 0 or less is not relevant."""
+    offsets = np.ascontiguousarray(relevant.offsets, np.int64)
+    items = np.ascontiguousarray(relevant.items, np.int32)
+    gains = np.ones(len(items)) if grades is None else np.asarray(grades, np.float64)
+    rising = np.diff(items) > 0
+    starts = offsets[1:-1]
+    rising[starts[(starts > 0) & (starts < len(items))] - 1] = True
+    if not rising.all() or not (gains > 0).all():
+        owners = relevant.owners()
+        order = np.lexsort((-gains, items, owners))
+        owners, items, gains = owners[order], items[order], gains[order]
+        repeated = np.zeros(len(items), bool)
+        repeated[1:] = (owners[1:] == owners[:-1]) & (items[1:] == items[:-1])
+        keep = (gains > 0) & ~repeated
+        items, gains = np.ascontiguousarray(items[keep]), gains[keep]
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(owners[keep], minlength=len(relevant)))]).astype(np.int64)
+    return offsets, items, (np.exp2(gains) - 1.0 if exponential else gains)

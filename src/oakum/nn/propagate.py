@@ -35,7 +35,7 @@ class Bipartite:
         edge = torch.ones(len(indices), device=indptr.device) if weights is None else weights
         of_user = torch.zeros(num_users, device=edge.device).index_add_(0, users, edge)
         of_item = torch.zeros(num_items, device=edge.device).index_add_(0, indices, edge)
-        inverse = lambda d: torch.where(d > 0, d.clamp_min(1e-12).rsqrt(), 0.0)  # noqa: E731
+        inverse = lambda d: torch.where(d > 0, d.clamp_min(1e-12).rsqrt(), 0.0)
         values = edge * inverse(of_user)[users] * inverse(of_item)[indices]
         self.item_scale = inverse(of_item)
         with warnings.catch_warnings():

@@ -24,7 +24,9 @@ class APR(Spec):
     """
 
     slug = "apr"
-    eps: Annotated[float, Range(0, 100, search=(0.05, 1.0), log=True), "length of the move, in units of the vectors"] = 0.3
+    eps: Annotated[
+        float, Range(0, 100, search=(0.05, 1.0), log=True), "length of the move, in units of the vectors"
+    ] = 0.3
     gamma: Annotated[float, Range(0, 100, search=(0.1, 10), log=True), "weight of the adversarial loss"] = 1.0
     begin: Annotated[int, Range(0), "first epoch (from 0) in which it acts"] = 4
     direction: Annotated[Literal["grad", "random"], "random is the control of equal length"] = "grad"

@@ -107,6 +107,7 @@ def _console(file: TextIO | None) -> Console:
     terminal = bool(getattr(out, "isatty", lambda: False)())
     encoding = getattr(out, "encoding", None) or "utf-8"
     # A pipe has no width: wide enough for a row a line, and never an escape sequence.
+    sink: Any = _Encodable(out, encoding) if not _can(encoding) else out
     return Console(
         file=out if _can(encoding) else cast(TextIO, _Encodable(out, encoding)),
         width=None if terminal else 160,

@@ -46,7 +46,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Self:
         """The batch with its tensors on `device`."""
-        moved = {}
+        moved: dict[str, Any] = {}
         for f in dataclasses.fields(self):
             value: Any = getattr(self, f.name)
             moved[f.name] = value.to(device) if isinstance(value, Tensor | Negatives) else value

@@ -48,7 +48,7 @@ def reject_draws(key, users, n, num_items, cumulative, pool, indptr, indices):  
         high = indptr[user + 1] if user >= 0 else 0
         for c in range(n):
             slot = _mix(np.uint64(key) ^ _mix(np.uint64(r * n + c)))
-            item = 0
+            item = np.int64(0)
             for attempt in range(TRIES):
                 bits = _mix(slot + np.uint64(attempt))
                 share = np.float64(bits >> np.uint64(11)) * (1.0 / 9007199254740992.0)
@@ -119,7 +119,7 @@ def draw_hard(run: Any, batch: Any, n: int, pool: int) -> Negatives:
     with torch.no_grad():
         scores = run.model.score_candidates(batch.to(device), drawn.items.to(device)).cpu()
     best = scores.reshape(-1, n, pool).argmax(-1, keepdim=True)
-    take = lambda x: x.reshape(-1, n, pool).gather(-1, best).squeeze(-1)  # noqa: E731
+    take = lambda x: x.reshape(-1, n, pool).gather(-1, best).squeeze(-1)
     return Negatives(take(drawn.items), take(drawn.log_q) + float(np.log(pool)))
 
 

@@ -31,7 +31,8 @@ class RandomProfiles(Attack):
     threat = Threat.LOG
     knowledge: ClassVar[str] = "mean and spread of all ratings"
     target_mode: Annotated[
-        Literal["all", "one", "draws"], "each account has all targets, one of them, or as many draws with replacement"
+        Literal["all", "one", "draws"],
+        "each account has all targets, one of them, or as many draws with replacement",
     ] = "all"
     length: Annotated[int, Range(0), "events an account; 0 takes what the budget gives"] = 0
 
@@ -40,7 +41,9 @@ class RandomProfiles(Attack):
         data = access.log()
         length = self.length or budget.clicks // max(1, budget.users)
         if length * budget.users > budget.clicks:
-            raise ParameterError(f"{budget.users} accounts of {length} events need {length * budget.users} clicks; budget {budget.clicks}.")
+            raise ParameterError(
+                f"{budget.users} accounts of {length} events need {length * budget.users} clicks; budget {budget.clicks}."
+            )
         items, values = [], []
         targets = self._targets(goal, budget.users, rng)
         for own in targets:
@@ -50,7 +53,9 @@ class RandomProfiles(Attack):
             filler = self.filler(data, used, count, rng)
             items.append(np.concatenate([own, selected, filler]).astype(np.int32))
             top = self._scale(data)[1 if goal.kind == "promote" else 0]
-            values.append(np.concatenate([np.full(len(own), top), selected_values, self.ratings(data, filler, goal, rng)]))
+            values.append(
+                np.concatenate([np.full(len(own), top), selected_values, self.ratings(data, filler, goal, rng)])
+            )
         profiles = Ragged.of([x.tolist() for x in items])
         low, high = self._scale(data)
         rated = np.clip(np.round(np.concatenate(values)), low, high).astype(np.float32) if values else None

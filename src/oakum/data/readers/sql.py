@@ -18,4 +18,6 @@ def query(source: Any, statement: str) -> pl.DataFrame:
     except ModuleNotFoundError:
         raise MissingExtra("Reading from a database", "sql") from None
     except Exception as error:
-        raise DataError(f"The query failed: {str(error).splitlines()[0]} Check the address and the statement.") from None
+        raise DataError(
+            f"The query failed: {str(error).splitlines()[0]} Check the address and the statement."
+        ) from None

@@ -132,15 +132,19 @@ def parquet(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(path)
     except Exception as error:
-        raise DataError(f"{path} is not a whole Parquet file ({str(error).splitlines()[0]}); write or copy it again.") from None
+        raise DataError(
+            f"{path} is not a whole Parquet file ({str(error).splitlines()[0]}); write or copy it again."
+        ) from None
 
 
 def arrow(path: Path) -> pl.DataFrame:
     """An Arrow IPC (Feather) file."""
     try:
-        return pl.read_ipc(path, memory_map=False)
+        return pl.read_ipc(path)
     except Exception as error:
-        raise DataError(f"{path} is not a whole Arrow file ({str(error).splitlines()[0]}); write or copy it again.") from None
+        raise DataError(
+            f"{path} is not a whole Arrow file ({str(error).splitlines()[0]}); write or copy it again."
+        ) from None
 
 
 def jsonl(path: Path) -> pl.DataFrame:

@@ -32,7 +32,7 @@ class PCASelectUsers(Defence):
         x = data.interactions.matrix(data.num_users, data.num_items, weights="value").astype(np.float64)
         active = np.flatnonzero(np.diff(x.indptr))
         x = x[active]
-        n, m = x.shape
+        n = x.shape[0]
         mean = np.asarray(x.mean(1)).ravel()
         spread = np.sqrt(np.maximum(np.asarray(x.multiply(x).mean(1)).ravel() - mean**2, 1e-12))
 

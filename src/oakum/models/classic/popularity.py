@@ -37,11 +37,13 @@ class Popularity(Spec):
 class Recent(Popularity):
     """The items that most people had lately: distinct users within the last `window_days` of the log.
 
-    Memory: one number an item; time: one pass. Needs times.
+    Memory: one number an item; time: one pass. Needs times. Newcomers get the same list.
     """
 
     slug = "recent"
-    window_days: Annotated[float, Range(0, search=(1, 60), log=True), "days; 0 takes a tenth of the span, at most 7"] = 0.0
+    window_days: Annotated[
+        float, Range(0, search=(1, 60), log=True), "days; 0 takes a tenth of the span, at most 7"
+    ] = 0.0
 
     def weights(self, data: Dataset) -> NDArray[np.float32]:
         """Distinct users an item within the window."""
@@ -56,7 +58,8 @@ class Recent(Popularity):
 class Decayed(Popularity):
     """Popularity that fades: s(j) = Σ over events of 2^(−age / half-life).
 
-    Memory: one number an item; time: one pass. Needs times. An infinite half-life counts all events alike.
+    Memory: one number an item; time: one pass. Needs times. An infinite half-life counts all events alike. Newcomers get
+    the same list.
     """
 
     slug = "decayed"

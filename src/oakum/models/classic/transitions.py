@@ -69,7 +69,9 @@ class Markov(RepeatLast):
 
 def _age(histories: Ragged) -> NDArray[np.float64]:
     """Steps before the end of its row, 0 for the last event; [e]."""
-    return (np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(len(histories.items))).astype(np.float64)
+    return (np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(len(histories.items))).astype(
+        np.float64
+    )
 
 
 class HistoryModel(ClosedForm):

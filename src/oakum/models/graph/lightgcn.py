@@ -26,7 +26,9 @@ class LightGCN(BPRMF):
 
     slug = "lightgcn"
     num_layers: Annotated[int, Range(0, 16, search=(1, 4)), "propagation layers L"] = 3
-    draw: Annotated[Literal["events", "users"], "the reference draws users uniformly, then one of their items"] = "users"
+    draw: Annotated[Literal["events", "users"], "the reference draws users uniformly, then one of their items"] = (
+        "users"
+    )
 
     def plan(self) -> Plan:
         """The reference's settings, with early stopping in place of the fixed 1000 epochs."""

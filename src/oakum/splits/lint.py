@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from oakum.split.protocol import Split, _contains
+from oakum.splits.protocol import Split, _contains
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,12 @@ def lint(
         first = int(test.times.min())
         late = int((log.times >= first).sum())
         if rule.rule == "time" and late:
-            say("future-in-train", "error", f"{late:,} training events happened at or after the first test event; cut by time.", late)
+            say(
+                "future-in-train",
+                "error",
+                f"{late:,} training events happened at or after the first test event; cut by time.",
+                late,
+            )
         elif late and rule.rule in ("holdout", "leave-last", "files", "k-fold"):
             share = late / len(log)
             say(
@@ -58,15 +63,35 @@ def lint(
                 late,
             )
         if log.times.min() == log.times.max():
-            say("constant-times", "warning", "All training times are equal; order and recency mean nothing.", len(log))
+            say(
+                "constant-times",
+                "warning",
+                "All training times are equal; order and recency mean nothing.",
+                len(log),
+            )
         else:
             day = 86_400_000_000
             if not (log.times % day).any():
-                say("day-times", "info", "Times are whole days; the order of events inside a day is arbitrary.", len(log))
+                say(
+                    "day-times",
+                    "info",
+                    "Times are whole days; the order of events inside a day is arbitrary.",
+                    len(log),
+                )
             if np.any(np.diff(log.times[np.argsort(log.rows, kind="stable")]) < 0) and rule.rule == "leave-last":
-                say("unsorted", "info", "Rows are not in order of time; histories are sorted by time, then by row.", 0)
+                say(
+                    "unsorted",
+                    "info",
+                    "Rows are not in order of time; histories are sorted by time, then by row.",
+                    0,
+                )
     elif rule.rule == "leave-last":
-        say("no-times", "warning", "There are no times: 'last' means last in the file, which may be any order.", len(log))
+        say(
+            "no-times",
+            "warning",
+            "There are no times: 'last' means last in the file, which may be any order.",
+            len(log),
+        )
     both = _contains(train.matrix, test.users, test.items)
     if both.any():
         share = float(both.mean())
@@ -88,12 +113,22 @@ def lint(
     if split.valid is not None and len(split.valid):
         common = np.intersect1d(split.valid.rows, test.rows)
         if len(common):
-            say("valid-in-test", "error", f"{len(common):,} rows are in both the validation and the test part.", len(common))
+            say(
+                "valid-in-test",
+                "error",
+                f"{len(common):,} rows are in both the validation and the test part.",
+                len(common),
+            )
     leaked = np.intersect1d(log.rows, test.rows)
     if len(leaked):
         say("test-in-train", "error", f"{len(leaked):,} test rows are in the training part.", len(leaked))
     if not rule.remove_seen and not both.any():
-        say("seen-kept", "warning", "Items that people already have are not removed and never recur: places are wasted on them.", 0)
+        say(
+            "seen-kept",
+            "warning",
+            "Items that people already have are not removed and never recur: places are wasted on them.",
+            0,
+        )
     if rule.candidates != "all":
         say(
             "sampled",
@@ -101,26 +136,55 @@ def lint(
             f"Candidates are {rule.candidates}: figures are not comparable with full ranking and must carry another name.",
         )
     if systems and not {"popularity", "recent", "decayed"} & {*baselines, *systems}:
-        say("no-popularity", "warning", "No popularity baseline is measured; add 'popularity' to know what a list of best-sellers gets.")
+        say(
+            "no-popularity",
+            "warning",
+            "No popularity baseline is measured; add 'popularity' to know what a list of best-sellers gets.",
+        )
     users = np.unique(test.users)
     if len(users) < 100:
-        say("few-users", "warning", f"Only {len(users)} test users: intervals will be wide, small gains cannot be seen.", len(users))
+        say(
+            "few-users",
+            "warning",
+            f"Only {len(users)} test users: intervals will be wide, small gains cannot be seen.",
+            len(users),
+        )
     fresh = int((train.user_counts[users] == 0).sum())
     if fresh:
-        say("new-users", "info", f"{fresh:,} of {len(users):,} test users ({fresh / len(users):.0%}) have no past.", fresh)
+        say(
+            "new-users",
+            "info",
+            f"{fresh:,} of {len(users):,} test users ({fresh / len(users):.0%}) have no past.",
+            fresh,
+        )
     cold = int((train.item_counts[test.items] == 0).sum())
     if cold:
         severity: Literal["warning", "info"] = "warning" if cold / len(test) > 0.1 else "info"
-        say("cold-items", severity, f"{cold:,} of {len(test):,} test events ({cold / len(test):.0%}) are of unseen items.", cold)
+        say(
+            "cold-items",
+            severity,
+            f"{cold:,} of {len(test):,} test events ({cold / len(test):.0%}) are of unseen items.",
+            cold,
+        )
     top = train.user_counts.max() / max(1, train.user_counts.sum())
     if top > 0.1:
-        say("one-heavy-user", "warning", f"One user holds {top:.0%} of the training pairs; check for a bot or a shared account.", 1)
+        say(
+            "one-heavy-user",
+            "warning",
+            f"One user holds {top:.0%} of the training pairs; check for a bot or a shared account.",
+            1,
+        )
     counts = train.item_counts.astype(float)
     known = counts > 0
     if known.sum() > 20:
         ranks = np.argsort(np.argsort(-counts[known], kind="stable"))
         tie = abs(float(np.corrcoef(np.arange(known.sum()), ranks)[0, 1]))
         if tie > 0.5:
-            say("ids-tell", "info", f"Item ids follow popularity (rank correlation {tie:.2f}); ties are broken by a seeded order.", 0)
+            say(
+                "ids-tell",
+                "info",
+                f"Item ids follow popularity (rank correlation {tie:.2f}); ties are broken by a seeded order.",
+                0,
+            )
     order = {"error": 0, "warning": 1, "info": 2}
     return sorted(out, key=lambda f: order[f.severity])

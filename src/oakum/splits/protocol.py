@@ -114,13 +114,15 @@ def _contains(matrix, users, items):  # type: ignore[no-untyped-def]
     keys += matrix.indices
     asked = users.astype(np.int64) * matrix.shape[1] + items
     at = np.searchsorted(keys, asked)
-    return (at < len(keys)) & (keys[np.minimum(at, len(keys) - 1)] == asked) if len(keys) else np.zeros(len(users), bool)
+    return (
+        (at < len(keys)) & (keys[np.minimum(at, len(keys) - 1)] == asked) if len(keys) else np.zeros(len(users), bool)
+    )
 
 
 def _joined(a: Interactions, b: Interactions) -> Interactions:
     """Two parts of one log put together again; row ids are kept, since both came from the same log."""
     names = sorted({*a.fields} & {*b.fields})
-    both = lambda x, y: None if x is None or y is None else np.concatenate([x, y])  # noqa: E731
+    both = lambda x, y: None if x is None or y is None else np.concatenate([x, y])
     out = Interactions(
         np.concatenate([a.users, b.users]),
         np.concatenate([a.items, b.items]),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from oakum.data import Dataset, Interactions
 from oakum.errors import ProtocolError
 from oakum.seeds import generator, keyed_hash
-from oakum.split.protocol import Protocol, Split
+from oakum.splits.protocol import Protocol, Split
 
 Mask = NDArray[np.bool_]
 
@@ -138,7 +138,12 @@ def split_cold_items(data: Dataset, *, test: float = 0.2, valid: float = 0.1, se
 
 
 def split_from_parts(
-    train: Dataset, test: Interactions, valid: Interactions | None = None, *, carve: float = 0.05, seed: int = 0
+    train: Dataset,
+    test: Interactions,
+    valid: Interactions | None = None,
+    *,
+    carve: float = 0.05,
+    seed: int = 0,
 ) -> Split:
     """Given files. Without a validation file, `carve` of the training events (random, by user) become one, so that
     nothing is ever chosen on the test part."""

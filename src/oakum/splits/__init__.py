@@ -6,8 +6,8 @@ from typing import Any
 
 from oakum.data import Dataset
 from oakum.errors import ParameterError, nearest
-from oakum.split.protocol import Protocol, Split, Truth
-from oakum.split.rules import (
+from oakum.splits.protocol import Protocol, Split, Truth
+from oakum.splits.rules import (
     kfold,
     split_by_time,
     split_by_user,

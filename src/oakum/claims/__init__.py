@@ -1,0 +1,1 @@
+"""The published claims of each system, as code that measures them."""

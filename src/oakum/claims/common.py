@@ -1,0 +1,50 @@
+"""What several claims files measure with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def published(folder: Path) -> Any:
+    """Published train and test files as a split without a validation part (the papers used none)."""
+    from oakum.data.read import read_parts
+    from oakum.splits import split_from_parts
+
+    found = {n: next(folder.glob(f"{n}.*")) for n in ("train", "test")}
+    train, test, _ = read_parts(found["train"], found["test"])
+    return split_from_parts(train, test, carve=0)
+
+
+def quality(fitted: Any, split: Any, names: tuple[str, ...] = ("recall@20", "ndcg@20")) -> dict[str, float]:
+    """Means over the test users, all items ranked, training items removed."""
+    from oakum.data import Filter
+    from oakum.metrics import measure
+
+    truth = split.truth()
+    k = max(int(n.partition("@")[2]) for n in names)
+    ranking = fitted.rank(truth.queries, k, where=Filter(exclude=truth.histories), fallback=True)
+    return {n: float(np.mean(v)) for n, v in measure(ranking, truth, names).items()}
+
+
+def figures(values: dict[str, float], digits: int = 4) -> str:
+    """'recall@20 0.2646, ndcg@20 0.2062'."""
+    return ", ".join(f"{k} {v:.{digits}f}" for k, v in values.items())
+
+
+def band(value: float, target: float, share: float) -> bool:
+    """Within a relative band, or above it."""
+    return value >= target * (1 - share)
+
+
+def ten_core(frame: Any, n: int = 10) -> Any:
+    """Events of users and items with at least `n` events each, repeated until it holds."""
+    import polars as pl
+
+    while True:
+        size = len(frame)
+        frame = frame.filter((pl.len().over("user_id") >= n) & (pl.len().over("item_id") >= n))
+        if len(frame) == size:
+            return frame

@@ -1,0 +1,59 @@
+"""`oakum attack`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from oakum.cli.common import read_split, settings, show
+
+
+def run(
+    technique: Annotated[str, typer.Argument(help="Slug of an attack; see `oakum systems`.")],
+    log: Annotated[str, typer.Argument(help="A log, or a folder with train and test files.")],
+    system: Annotated[str, typer.Option(help="The victim, by slug.")],
+    target: Annotated[
+        list[str], typer.Option(help="An item id to promote; repeat for several (default: five cold items).")
+    ] = [],  # noqa: B006
+    users: Annotated[str, typer.Option(help="Fake accounts: a number, or a share such as 1%.")] = "1%",
+    defence: Annotated[str, typer.Option(help="A defence in place, by slug.")] = "",
+    set_: Annotated[list[str], typer.Option("--set", help="name=value of the victim or of its plan.")] = [],  # noqa: B006
+    split: Annotated[str, typer.Option(help="auto, time, leave-last, holdout or none.")] = "auto",
+    seeds: Annotated[int, typer.Option(help="Seeds fitted before and after.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Attack a system on a log: exposure of the targets before and after, with intervals, and the budget as counted."""
+    from oakum.api import check_needs, spec_from_text
+    from oakum.attacks.base import Budget, Goal, budget_for, share_of
+    from oakum.attacks.drill import attack, defence_of
+    from oakum.audits.scorecard import FULL, audit_plan
+    from oakum.catalogue import load_class
+    from oakum.engine.fit import spec_is_learned
+    from oakum.engine.progress import Shown
+
+    spec, plan = spec_from_text(system, settings(set_))
+    technique_ = load_class(technique, "attack")()
+    parts = read_split(log, split, seed)
+    check_needs(system, parts.train)
+    train = parts.train
+    if spec_is_learned(spec):
+        plan = {**audit_plan(spec, train, FULL), "patience": 0, **plan}
+    accounts = share_of(users, train)
+    length = budget_for(train, 1.0, targets=max(1, len(target) or 5))
+    per = length.clicks // max(1, length.users)
+    budget = Budget(users=accounts, clicks=accounts * per)
+    goal: Goal | None = None
+    with Shown(f"Attacking {system}") as progress:
+        result = attack(
+            technique_, spec, parts, targets=list(target) or None, goal=goal, budget=budget, plan=plan or None,
+            defence=defence_of(defence) if defence else None, seeds=[seed + i for i in range(seeds)], seed=seed,
+            progress=progress,
+        )  # fmt: skip
+    lines = [
+        f"{technique} against {system}: {result.cost.users} accounts, {result.cost.clicks} events, targets {list(result.targets)}"
+    ]
+    lines += [f"{n:10} before {result.before[n]}   after {result.after[n]}" for n in result.before]
+    lines.append(f"people newly reached {100 * result.reach:.2f} %, log-odds lift {result.lift:.2f}")
+    show(result.to_json(), as_json, lines)

@@ -1,0 +1,88 @@
+"""What commands share: reading logs, settings and seeds from text, printing tables or JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from oakum.errors import DataError, ParameterError
+
+
+def settings(pairs: Sequence[str]) -> dict[str, str]:
+    """`name=value` texts as a dictionary."""
+    out = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ParameterError(f"'{pair}' is no setting; write name=value, for example --set embedding_dim=32.")
+        out[name.strip().replace("-", "_")] = value.strip()
+    return out
+
+
+def read_log(
+    path: str,
+    user: str | None = None,
+    item: str | None = None,
+    value: str | None = None,
+    time: str | None = None,
+) -> Any:
+    """A log, with what was guessed said on stderr."""
+    from oakum.data.read import read
+
+    data = read(path, user=user, item=item, value=value, time=time)
+    for note in data.notes:
+        say(note)
+    return data
+
+
+def read_split(path: str, rule: str, seed: int, columns: dict[str, str | None] | None = None) -> Any:
+    """A split of a log; a folder with train and test files is taken as published."""
+    from oakum.data.read import read_parts
+    from oakum.splits import split, split_from_parts
+
+    folder = Path(path)
+    if folder.is_dir() and rule in ("auto", "files"):
+        found = {n: _part(folder, n) for n in ("train", "test", "valid")}
+        if found["train"] and found["test"]:
+            train, test, valid = read_parts(found["train"], found["test"], found["valid"], **(columns or {}))
+            say(f"Took {found['train'].name} and {found['test'].name} as published parts.")
+            return split_from_parts(train, test, valid, seed=seed)
+    data = read_log(path, **(columns or {}))
+    if rule == "files":
+        raise DataError(f"{path} holds no train and test files; name a folder that does, or another split.")
+    return split(data, rule, seed=seed)
+
+
+def _part(folder: Path, name: str) -> Path | None:
+    names = {"valid": ("valid", "validation")}.get(name, (name,))
+    return next(
+        (p for n in names for p in sorted(folder.glob(f"{n}.*")) if p.suffix in (".parquet", ".csv", ".tsv", ".txt")),
+        None,
+    )
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    print(text, file=sys.stderr)
+
+
+def show(value: Any, as_json: bool, lines: Iterable[str] = ()) -> None:
+    """JSON on stdout, or lines for people."""
+    if as_json:
+        print(json.dumps(value, indent=1, default=str, allow_nan=True))
+    else:
+        for line in lines:
+            print(line)
+
+
+def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Iterable[str]:
+    """Plain aligned columns, readable in any terminal and in a file."""
+    cells = [[str(r.get(c, "")) for c in columns] for r in rows]
+    widths = [max(len(c), *(len(row[i]) for row in cells)) if cells else len(c) for i, c in enumerate(columns)]
+    yield "  ".join(c.ljust(w) for c, w in zip(columns, widths, strict=True)).rstrip()
+    yield "  ".join("-" * w for w in widths)
+    for row in cells:
+        yield "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()

@@ -1,0 +1,112 @@
+"""`evaluate`: a fitted model against held-out events, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from oakum.data import Dataset, Filter, Queries, Ragged
+from oakum.engine.fitted import Fitted
+from oakum.errors import ProtocolError
+from oakum.metrics import Estimate, measure
+from oakum.metrics.statistics import estimate
+from oakum.splits.protocol import Split, Truth
+
+BASES = ("ndcg", "recall", "capped_recall", "precision", "map", "mrr", "hit_rate")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Metrics by name; newcomers: the same over people without a past; notes: who was measured, who was left out."""
+
+    metrics: dict[str, Estimate]
+    newcomers: dict[str, Estimate]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        plain = lambda m: {k: e.to_json() for k, e in m.items()}
+        return {"metrics": plain(self.metrics), "newcomers": plain(self.newcomers), "notes": list(self.notes)}
+
+
+def evaluate(
+    fitted: Fitted,
+    test: Split | Dataset,
+    *,
+    k: Sequence[int] = (10, 20),
+    remove_seen: bool = True,
+    seed: int = 0,
+) -> Evaluation:
+    """Full ranking of all items for everybody with an event in the test part (of a split, or of another log).
+
+    People without a training event are answered with popular items and counted, and also shown apart. Items the model
+    never saw cannot be found; they stay in the denominator.
+    """
+    if isinstance(test, Dataset):
+        return _evaluate_file(fitted, test, k=k, seed=seed)
+    truth, notes = test.truth(), test.protocol.left_out
+    if not len(truth):
+        raise ProtocolError(
+            "No test user has an item left to find: every test event repeats the user's training events."
+        )
+    queries = truth.queries
+    where = Filter(exclude=truth.histories if remove_seen else None)
+    ranking = fitted.rank(queries, max(k), where=where, fallback=True)
+    names = [f"{base}@{cut}" for cut in k for base in BASES]
+    values = measure(ranking, truth, names)
+    fresh = truth.histories.lengths == 0
+    metrics = {n: estimate(v, seed=seed) for n, v in values.items()}
+    apart = {n: estimate(v[fresh], seed=seed) for n, v in values.items()} if fresh.any() else {}
+    said = [f"{len(truth):,} people measured, {int(fresh.sum()):,} of them without a past.", *notes]
+    if ranking.fallback is not None and ranking.fallback.any():
+        said.append(f"{int(ranking.fallback.sum()):,} people were answered with popular items.")
+    return Evaluation(metrics, apart, tuple(said))
+
+
+def _evaluate_file(fitted: Fitted, data: Dataset, *, k: Sequence[int] = (10, 20), seed: int = 0) -> Evaluation:
+    """A test file against a saved model: its people by their ids, unknown people as newcomers without a past."""
+    log = data.interactions
+    users = fitted.users.encode(data.users.ids)
+    items = fitted.items.encode(data.items.ids)
+    kept_items = items[log.items]
+    # Unknown items cannot be found but count as relevant: they get places after the vocabulary in the truth alone.
+    extra = np.flatnonzero(items < 0)
+    place = items.copy()
+    place[extra] = len(fitted.items) + np.arange(len(extra))
+    pairs = np.unique(np.stack([log.users.astype(np.int64), place[log.items].astype(np.int64)], 1), axis=0)
+    owners = fitted.histories.take(users)
+    seen = owners.matrix(len(fitted.items) + len(extra))
+    from oakum.splits.protocol import _contains
+
+    fresh = ~_contains(seen, pairs[:, 0].astype(np.int32), pairs[:, 1].astype(np.int32))
+    pairs = pairs[fresh]
+    asked = np.unique(pairs[:, 0])
+    if not len(asked):
+        raise ProtocolError(
+            "Every test event repeats a training event of the same user; there is nothing left to find."
+        )
+    counts = np.bincount(np.searchsorted(asked, pairs[:, 0]), minlength=len(asked))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    relevant = Ragged(offsets, pairs[:, 1].astype(np.int32))
+    histories = owners.take(asked)
+    truth = Truth(asked.astype(np.int32), relevant, histories)
+    codes = np.where(histories.lengths > 0, users[asked], -1).astype(np.int32)
+    ranking = fitted.rank(Queries(codes, histories), max(k), where=Filter(exclude=histories), fallback=True)
+    names = [f"{base}@{cut}" for cut in k for base in BASES]
+    values = measure(ranking, truth, names)
+    new = histories.lengths == 0
+    notes = [
+        f"{len(asked):,} people measured, {int(new.sum()):,} of them without a past (answered with popular items)."
+    ]
+    if (unknown := int((kept_items < 0).sum())) > 0:
+        notes.append(f"{unknown:,} test events are of items the model does not know; they count and cannot be found.")
+    if (dropped := int((~fresh).sum())) > 0:
+        notes.append(
+            f"{dropped:,} test pairs repeat training events and are not counted: seen items are not recommended again."
+        )
+    metrics = {n: estimate(v, seed=seed) for n, v in values.items()}
+    apart = {n: estimate(v[new], seed=seed) for n, v in values.items()} if new.any() else {}
+    return Evaluation(metrics, apart, tuple(notes))

@@ -1,0 +1,196 @@
+# mypy: disable-error-code="untyped-decorator"
+"""The hot loop of the accuracy metrics: expected counts at every cut-off, equal scores shared out exactly.
+
+A list is read as groups of equal score. Inside a group the order is undecided, so every sum below is its
+expectation over all orders of the group. With a group of size g holding r relevant items, its j-th place is
+relevant with probability r/g; given that, (j-1)(r-1)/(g-1) relevant ones stand before it inside the group;
+and, if none was relevant before, the j-th is the first with probability r/(g-j+1).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+HITS, FOUND, RECIPROCAL, PRECISION_SUM, GAIN = range(5)
+COLUMNS = 5
+
+
+@njit(cache=True, nogil=True)
+def _start(state: Any) -> None:
+    state[:] = 0.0
+    state[7] = 1.0  # [5] place reached, [6] relevant ones in earlier groups, [7] chance that none was yet
+    # [8] the next cut-off to write
+
+
+@njit(cache=True, nogil=True)
+def _group(state: Any, size: int, relevant: float, gain: float, discounts: Any, cuts: Any, out: Any) -> None:
+    """Walk the places of one group of equal score, writing the sums where a cut-off is passed."""
+    last = len(discounts)
+    place = int(state[5])
+    before = state[6]
+    none = state[7]
+    cut = int(state[8])
+    if relevant == 0.0:  # most places: nothing is added, only cut-offs are passed
+        place += size
+        while cut < len(cuts) and cuts[cut] <= place:
+            for c in range(COLUMNS):
+                out[cut, c] = state[c]
+            cut += 1
+        state[5] = place
+        state[8] = cut
+        return
+    for j in range(1, size + 1):
+        place += 1
+        if place > last:
+            break
+        share = relevant / size
+        state[HITS] += share
+        state[GAIN] += gain / size * discounts[place - 1]
+        within = (j - 1) * (relevant - 1.0) / (size - 1.0) if size > 1 else 0.0
+        state[PRECISION_SUM] += share * (before + 1.0 + within) / place
+        if none > 0.0:
+            chance = min(1.0, relevant / (size - j + 1.0))
+            state[RECIPROCAL] += none * chance / place
+            state[FOUND] += none * chance
+            none *= 1.0 - chance
+        if cut < len(cuts) and cuts[cut] == place:
+            for c in range(COLUMNS):
+                out[cut, c] = state[c]
+            cut += 1
+    state[5] = place
+    state[6] = before + relevant
+    state[7] = none
+    state[8] = cut
+
+
+@njit(cache=True, nogil=True)
+def _finish(state: Any, cuts: Any, out: Any) -> None:
+    """A list that ended early: what it found by its end holds for all later cut-offs."""
+    for cut in range(int(state[8]), len(cuts)):
+        for c in range(COLUMNS):
+            out[cut, c] = state[c]
+
+
+@njit(cache=True, nogil=True)
+def _find(row: Any, item: int) -> int:
+    """Position of an item in a sorted row, or -1."""
+    low, high = 0, len(row)
+    while low < high:
+        middle = (low + high) // 2
+        if row[middle] < item:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < len(row) and row[low] == item else -1
+
+
+@njit(cache=True, nogil=True)
+def list_sums(
+    items: Any, scores: Any, ties: bool, offsets: Any, relevant: Any, gains: Any, cuts: Any, discounts: Any
+) -> Any:
+    """Sums [q, cuts, 5] of ranked lists. items int32 [q, k] (-1 ends a list), scores float32 [q, k]; relevant
+    sorted within `offsets`; cuts rising, discounts as long as the last cut. An item listed twice counts
+    once."""
+    n = len(items)
+    length = items.shape[1]
+    out = np.zeros((n, len(cuts), COLUMNS))
+    state = np.zeros(9)
+    taken = np.empty(length, np.int64)
+    maybe = np.zeros(512, np.bool_)  # low bits of the relevant items: spares most look-ups
+    for q in range(n):
+        row = relevant[offsets[q] : offsets[q + 1]]
+        for item in row:
+            maybe[item & 511] = True
+        _start(state)
+        num_taken = 0
+        start = 0
+        while start < length and items[q, start] >= 0 and state[5] < len(discounts):
+            end = start
+            hits = 0.0
+            gain = 0.0
+            while end < length and items[q, end] >= 0:
+                if end > start and not (ties and scores[q, end] == scores[q, start]):
+                    break
+                at = _find(row, items[q, end]) if maybe[items[q, end] & 511] else -1
+                if at >= 0:
+                    new = True
+                    for t in range(num_taken):
+                        if taken[t] == at:
+                            new = False
+                    if new:
+                        taken[num_taken] = at
+                        num_taken += 1
+                        hits += 1.0
+                        gain += gains[offsets[q] + at]
+                end += 1
+            _group(state, end - start, hits, gain, discounts, cuts, out[q])
+            start = end
+        _finish(state, cuts, out[q])
+        for item in row:
+            maybe[item & 511] = False
+    return out
+
+
+@njit(cache=True, nogil=True)
+def row_sums(scores: Any, offsets: Any, relevant: Any, gains: Any, cuts: Any, discounts: Any) -> Any:
+    """Sums [q, cuts, 5] of full score rows, NaN = never listed; a tie that straddles the last cut is
+    whole."""
+    n = len(scores)
+    out = np.zeros((n, len(cuts), COLUMNS))
+    state = np.zeros(9)
+    for q in range(n):
+        row = scores[q]
+        wanted = relevant[offsets[q] : offsets[q + 1]]
+        kept = row[~np.isnan(row)]
+        _start(state)
+        if len(kept) > 0:
+            k = min(len(discounts), len(kept))
+            edge = np.partition(kept, len(kept) - k)[len(kept) - k]
+            above = np.nonzero(row > edge)[0]
+            order = above[np.argsort(-row[above])]
+            start = 0
+            while start < len(order):
+                end = start
+                hits = 0.0
+                gain = 0.0
+                while end < len(order) and row[order[end]] == row[order[start]]:
+                    at = _find(wanted, order[end])
+                    if at >= 0:
+                        hits += 1.0
+                        gain += gains[offsets[q] + at]
+                    end += 1
+                _group(state, end - start, hits, gain, discounts, cuts, out[q])
+                start = end
+            size = 0
+            for x in kept:
+                if x == edge:
+                    size += 1
+            hits = 0.0
+            gain = 0.0
+            for w in range(len(wanted)):
+                if row[wanted[w]] == edge:
+                    hits += 1.0
+                    gain += gains[offsets[q] + w]
+            _group(state, size, hits, gain, discounts, cuts, out[q])
+        _finish(state, cuts, out[q])
+    return out
+
+
+@njit(cache=True, nogil=True)
+def ideal_gains(offsets: Any, gains: Any, cuts: Any, discounts: Any) -> Any:
+    """The best possible discounted gain [q, cuts]: grades from high to low over min(cut, relevant) places."""
+    n = len(offsets) - 1
+    out = np.zeros((n, len(cuts)))
+    for q in range(n):
+        best = np.sort(gains[offsets[q] : offsets[q + 1]])[::-1]
+        total = 0.0
+        place = 0
+        for c in range(len(cuts)):
+            while place < len(best) and place < cuts[c]:
+                total += best[place] * discounts[place]
+                place += 1
+            out[q, c] = total
+    return out

@@ -1,0 +1,44 @@
+"""Small logs with known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from oakum.data import Dataset, Interactions, Vocabulary
+
+
+def log_of(
+    pairs: list[tuple[int, int]], users: int, items: int, *, times: list[int] | None = None, name: str = "toy"
+) -> Dataset:
+    """A data set from (user, item) codes; ids are u0, u1, … and i0, i1, …"""
+    u, i = (np.array(x, np.int32) for x in zip(*pairs, strict=True))
+    moments = np.arange(len(pairs), dtype=np.int64) * 1_000_000 if times is None else np.array(times, np.int64)
+    ids = lambda letter, n: Vocabulary(pl.Series("id", [f"{letter}{k}" for k in range(n)]))
+    return Dataset(Interactions(u, i, None, moments), ids("u", users), ids("i", items), name=name)
+
+
+def checkerboard(n: int = 50) -> Dataset:
+    """User u has every item of u's parity but item u itself: the item withheld is the only thing left to recommend."""
+    pairs = [(u, i) for u in range(n) for i in range(n) if (u + i) % 2 == 0 and u != i]
+    return log_of(pairs, n, n, name="checkerboard")
+
+
+def walks(n: int = 20, length: int = 8) -> Dataset:
+    """User u walks the ring of items from u on, one step an event: what comes next is the next item."""
+    pairs = [(u, (u + s) % n) for u in range(n) for s in range(length)]
+    times = [s * 1_000_000 for _ in range(n) for s in range(length)]
+    return log_of(pairs, n, n, times=times, name="walks")
+
+
+def random_log(users: int = 40, items: int = 30, events: int = 600, seed: int = 0) -> Dataset:
+    """A random log with a little structure, every user and item present."""
+    rng = np.random.default_rng(seed)
+    taste, kind = rng.integers(0, 3, users), rng.integers(0, 3, items)
+    pairs = []
+    while len(pairs) < events:
+        u, i = int(rng.integers(users)), int(rng.integers(items))
+        if taste[u] == kind[i] or rng.random() < 0.25:
+            pairs.append((u, i))
+    pairs += [(u, u % items) for u in range(users)] + [(i % users, i) for i in range(items)]
+    return log_of(pairs, users, items, name="random")
