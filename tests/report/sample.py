@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """An invented audit with every kind of finding: the figures are made up and say nothing about any system."""
 
 from __future__ import annotations
@@ -35,9 +34,7 @@ def _systems() -> list[SystemResult]:
                     "recall@20": about(1.42 * ndcg, 0.0059),
                     "hit_rate@10": about(4.1 * ndcg, 0.016),
                 },
-                seed_noise={"ndcg@10": noise, "recall@20": 1.4 * noise, "hit_rate@10": 4 * noise}
-                if noise
-                else {},
+                seed_noise={"ndcg@10": noise, "recall@20": 1.4 * noise, "hit_rate@10": 4 * noise} if noise else {},
                 newcomers={"ndcg@10": about(0.048, 0.011, 214)} if slug == "popularity" else {},
                 baseline=slug == "popularity",
                 seconds=0.2 if not noise else 41.3,
@@ -130,8 +127,7 @@ def _drill(subject: str, title: str, after: float, loss: float, pca: float) -> F
                 kind="lines",
                 title=f"What fake accounts buy on {title}",
                 alt="; ".join(
-                    f"{x['name']}: {x['y'][-1]:.2f} % of lists at {x['x'][-1]:.1f} % fake accounts"
-                    for x in lines
+                    f"{x['name']}: {x['y'][-1]:.2f} % of lists at {x['x'][-1]:.1f} % fake accounts" for x in lines
                 ),
                 x_label="fake accounts, % of people",
                 y_label="lists with a target in the top 10, %",
@@ -151,8 +147,7 @@ def _drill(subject: str, title: str, after: float, loss: float, pca: float) -> F
         cures=cures,
         advice="Use 'vat': it takes back most.",
         power="2,914 genuine people, 2 seed(s): exposure below 0.021 % cannot be told from none.",
-        reason=f"'apr' does not halve what the attack won on {title}. 'pca' costs more than 2 % of NDCG@10 "
-        "here.",
+        reason=f"'apr' does not halve what the attack won on {title}. 'pca' costs more than 2 % of NDCG@10 here.",
         seconds=412.0,
     )
 
@@ -191,11 +186,8 @@ def _stable(subject: str, value: float, floor: float | None, loss: float) -> Fin
                 ],
             )
         ],
-        advice="A model that a seed moves more than an event needs a steadier training."
-        if loss > 0.25
-        else "",
-        power="One random event: an adversary would search for the worst one, so this is a lower bound of "
-        "the harm.",
+        advice="A model that a seed moves more than an event needs a steadier training." if loss > 0.25 else "",
+        power="One random event: an adversary would search for the worst one, so this is a lower bound of the harm.",
         seconds=38.0,
     )
 

@@ -86,9 +86,7 @@ def test_the_keyboard_reaches_the_skip_link_first(opened: Browser, pages: dict[s
     assert opened.run("location.hash") == "#main"
 
 
-def test_screen_readers_meet_landmarks_pictures_and_named_regions(
-    opened: Browser, pages: dict[str, Path]
-) -> None:
+def test_screen_readers_meet_landmarks_pictures_and_named_regions(opened: Browser, pages: dict[str, Path]) -> None:
     opened.open(pages["report"])
     nodes = opened.call("Accessibility.getFullAXTree")["nodes"]
     roles = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes if not n.get("ignored")]

@@ -26,7 +26,7 @@ def test_a_run_against_itself_shows_nothing() -> None:
     assert {r["change"] for r in found["findings"]} == {"same"}
     assert found["settings"] == []
     assert "not paired" in found["notes"][0]
-    assert found["summary"].startswith("No plank got worse, none got better, none are new and none are gone")
+    assert found["summary"].startswith("No planks got worse, none got better, none are new and none are gone")
 
 
 def test_better_worse_new_gone_and_settings() -> None:

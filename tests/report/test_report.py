@@ -92,7 +92,7 @@ def test_reading_what_is_no_report_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such report"):
         read(tmp_path)
     (tmp_path / "report.json").write_text('{"schema_version": 1, "systems": 3}')
-    with pytest.raises(DataError, match="not a report.json"):
+    with pytest.raises(DataError, match=r"not a report\.json"):
         read(tmp_path)
     (tmp_path / "report.json").write_text('{"schema_version": 99}')
     with pytest.raises(DataError, match="schema version 99"):
@@ -205,9 +205,7 @@ def test_missing_numbers_are_dashes_not_nan(tmp_path: Path) -> None:
     from oakum.metrics.estimate import Estimate
 
     nan = float("nan")
-    hole = dataclasses.replace(
-        sample().findings[0], loss=nan, clean=Estimate(nan, nan, nan, 0), verdict="not measured"
-    )
+    hole = dataclasses.replace(sample().findings[0], loss=nan, clean=Estimate(nan, nan, nan, 0), verdict="not measured")
     html, figures = write(sample(findings=[hole], plank=""), tmp_path)
     assert not re.search(r"\bnan\b", Page(html.read_text()).text, re.IGNORECASE)
     assert "NaN" not in figures.read_text()

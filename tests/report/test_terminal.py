@@ -31,10 +31,7 @@ def test_a_pipe_gets_plain_text() -> None:
         "0.1042 [0.1001, 0.1083] best",
     ):
         assert said in text
-    assert (
-        sum(line.startswith(("weak ", "notice ", "fine ", "not measured ")) for line in text.splitlines())
-        == 10
-    )
+    assert sum(line.startswith(("weak ", "notice ", "fine ", "not measured ")) for line in text.splitlines()) == 10
 
 
 def test_a_terminal_gets_colours(monkeypatch: object) -> None:
@@ -73,4 +70,4 @@ def test_a_comparison_in_a_pipe() -> None:
     out = io.StringIO()
     show_comparison(compare(sample(), sample(settings={**sample().settings, "mode": "full"})), out)
     assert "differs: settings.mode: quick → full" in out.getvalue()
-    assert "No plank got worse" in out.getvalue()
+    assert "No planks got worse" in out.getvalue()

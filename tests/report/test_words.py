@@ -31,9 +31,7 @@ def test_number(value: float | None, digits: int, sign: bool, text: str) -> None
 @given(st.floats(-1e3, 1e3), st.floats(1e-4, 10))
 def test_an_interval_never_loses_its_bounds(value: float, half: float) -> None:
     text = words.interval(Estimate(value, value - half, value + half, 10))
-    low, high = (
-        float(t.replace("−", "-").replace(",", "")) for t in text.split("[")[1].rstrip("]").split(", ")
-    )
+    low, high = (float(t.replace("−", "-").replace(",", "")) for t in text.split("[")[1].rstrip("]").split(", "))
     assert high > low  # enough digits that the two ends differ
     assert math.isclose(high - low, 2 * half, rel_tol=0.2)
 
@@ -113,8 +111,7 @@ def test_a_leader_must_beat_every_other_system() -> None:
     doubtful = [{**report.comparisons[0], "p_corrected": 0.2}, *report.comparisons[1:]]
     assert words.leader_of(sample(comparisons=doubtful), "ndcg@10") is None
     turned = [
-        {**c, "a": c["b"], "b": c["a"], "difference": about(-0.02, 0.003).to_json()}
-        for c in report.comparisons[:3]
+        {**c, "a": c["b"], "b": c["a"], "difference": about(-0.02, 0.003).to_json()} for c in report.comparisons[:3]
     ]
     assert words.leader_of(sample(comparisons=turned), "ndcg@10") == "ease"
 

@@ -36,14 +36,11 @@ def read(path: str | Path) -> AuditReport:
         version = value["schema_version"]
         if version != SCHEMA_VERSION:
             raise DataError(
-                f"{file}: schema version {version!r} found, {SCHEMA_VERSION} expected; write the report "
-                "again."
+                f"{file}: schema version {version!r} found, {SCHEMA_VERSION} expected; write the report again."
             )
         return AuditReport.from_json(value)
     except FileNotFoundError:
-        raise DataError(
-            f"{file}: there is no such report; `oakum audit LOG --out FOLDER` writes one."
-        ) from None
+        raise DataError(f"{file}: there is no such report; `oakum audit LOG --out FOLDER` writes one.") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{file}: not a report.json of an audit ({type(error).__name__}: {error}).") from None
 

@@ -25,20 +25,17 @@ def compare(a: AuditReport, b: AuditReport) -> dict[str, Any]:
 
     accuracy: b − a of each system and metric that both have, with an interval and `says` (higher, lower, not
     told apart). findings: by plank and system; `change` is worse, better, same, new, gone or unclear (not
-    measured in one). settings: [name, in a, in b] wherever the runs differ. notes: reasons for care. summary: one sentence.
+    measured in one). settings: [name, in a, in b] wherever the runs differ. notes: reasons for care.
+    summary: one sentence.
     """
     accuracy = _accuracy(a, b)
     findings = _findings(a, b)
     settings = _settings(a, b)
-    notes = [
-        "The two runs are not paired: the intervals of their differences are those of two separate samples."
-    ]
+    notes = ["The two runs are not paired: the intervals of their differences are those of two separate samples."]
     if a.data.get("digest") != b.data.get("digest"):
         notes.append("The logs differ, so a difference may come from the data as well as from the systems.")
     if a.protocol.get("rule") != b.protocol.get("rule") or a.protocol.get("cut") != b.protocol.get("cut"):
-        notes.append(
-            "The protocols differ (rule or cut): accuracy figures of the two runs answer different questions."
-        )
+        notes.append("The protocols differ (rule or cut): accuracy figures of the two runs answer different questions.")
     count = {c: sum(f["change"] == c for f in findings) for c in ("worse", "better", "new", "gone")}
     moved = {s: sum(r["says"] == s for r in accuracy) for s in ("lower", "higher")}
     summary = (

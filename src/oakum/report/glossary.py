@@ -18,8 +18,7 @@ class Term:
 TERMS = (
     Term(
         "Plank",
-        "One judged measurement of one system. A hull is as tight as its worst plank, so nothing is "
-        "averaged.",
+        "One judged measurement of one system. A hull is as tight as its worst plank, so nothing is averaged.",
     ),
     Term(
         "Loss",
@@ -77,14 +76,12 @@ TERMS = (
     ),
     Term(
         "MRR@k",
-        "Mean of 1 / place of the first relevant item (0 if it is not in the top k). 0 to 1, higher is "
-        "better.",
+        "Mean of 1 / place of the first relevant item (0 if it is not in the top k). 0 to 1, higher is better.",
         r"mrr",
     ),
     Term(
         "MAP@k",
-        "Mean over people of the average precision at the places of relevant items. 0 to 1, higher is "
-        "better.",
+        "Mean over people of the average precision at the places of relevant items. 0 to 1, higher is better.",
         r"\bmap\b",
     ),
     Term(
@@ -94,19 +91,15 @@ TERMS = (
         "holds it; the mean over the targets. 0 to 1, lower is better. Fake accounts are never counted.",
         r"T-HR|exposure",
     ),
-    Term(
-        "Reach", "Share of genuine people who see any pushed item under attack and saw none before.", r"reach"
-    ),
+    Term("Reach", "Share of genuine people who see any pushed item under attack and saw none before.", r"reach"),
     Term(
         "Log-odds lift",
-        "logit(exposure after) − logit(exposure before), with half a case added to each side. 0: nothing "
-        "changed.",
+        "logit(exposure after) − logit(exposure before), with half a case added to each side. 0: nothing changed.",
         r"log-odds",
     ),
     Term(
         "Price of a cure",
-        "Relative change of accuracy on clean data once the cure is in place: −2 % means that two per cent "
-        "are lost.",
+        "Relative change of accuracy on clean data once the cure is in place: −2 % means that two per cent are lost.",
         r"cure",
     ),
     Term(
@@ -131,8 +124,7 @@ TERMS = (
     ),
     Term(
         "Gini",
-        "Inequality of exposure between items: 0 if all are shown equally often, near 1 if a few take all "
-        "places.",
+        "Inequality of exposure between items: 0 if all are shown equally often, near 1 if a few take all places.",
         r"gini",
     ),
     Term("Coverage", "Share of the catalogue that is shown to anyone at all.", r"coverage"),

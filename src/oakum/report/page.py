@@ -54,9 +54,7 @@ def style() -> dict[str, Any]:
     css = css.replace("/*light*/", variables(LIGHT)).replace("/*dark*/", variables(DARK))
     css += "".join(f".f-{r}{{fill:var(--{r})}}.s-{r}{{stroke:var(--{r})}}" for r in plots.ROLES)
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    )
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
     return {"css": Markup(css), "policy": policy}
 
 
@@ -81,13 +79,10 @@ def view(report: AuditReport) -> dict[str, Any]:
         "findings": findings,
         "accuracy": accuracy(report),
         "newcomers": accuracy(report, newcomers=True) if any(s.newcomers for s in report.systems) else None,
-        "lint": [
-            {**x, "verdict": words.SEVERITIES.get(str(x.get("severity")), "notice")} for x in report.lint
-        ],
+        "lint": [{**x, "verdict": words.SEVERITIES.get(str(x.get("severity")), "notice")} for x in report.lint],
         "comparisons": comparisons(report),
         "protocol": pairs(
-            {k: v for k, v in protocol.items() if k != "left_out"}
-            | {"cut": words.moment(protocol.get("cut"))}
+            {k: v for k, v in protocol.items() if k != "left_out"} | {"cut": words.moment(protocol.get("cut"))}
         ),
         "data": pairs(report.data),
         "settings": pairs({k: v for k, v in report.settings.items() if k not in ("systems", "audits")}),
@@ -150,9 +145,7 @@ def _finding(f: Finding, anchor: str, is_plank: bool) -> dict[str, Any]:
         "picture": Markup(plots.intervals(rows, alt, f"{anchor}-i"))
         if len(rows) > 1 and (f.cures or not f.plots)
         else None,
-        "first": words.first_sentence(
-            (f.reason or f.sentence) if f.verdict == "not measured" else f.sentence
-        ),
+        "first": words.first_sentence((f.reason or f.sentence) if f.verdict == "not measured" else f.sentence),
         "plots": [
             {"plot": p, "svg": Markup(plots.draw(p, f"{anchor}-{i}")), "table": table(*plots.table_of(p))}
             for i, p in enumerate(f.plots)

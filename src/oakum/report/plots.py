@@ -38,9 +38,7 @@ def draw(plot: Plot, prefix: str) -> str:
         "lines": 250 + 18 * len(plot.series),
         "heat": 90 + 26 * len(plot.series),
     }
-    return _svg(
-        lambda axes: painters[plot.kind](axes, plot), heights[plot.kind], plot.alt or plot.title, prefix
-    )
+    return _svg(lambda axes: painters[plot.kind](axes, plot), heights[plot.kind], plot.alt or plot.title, prefix)
 
 
 def intervals(rows: Sequence[tuple[str, Estimate]], label: str, prefix: str) -> str:
@@ -48,13 +46,7 @@ def intervals(rows: Sequence[tuple[str, Estimate]], label: str, prefix: str) -> 
 
     def paint(axes: Any) -> None:
         for i, (name, e) in enumerate(rows):
-            colour = (
-                PAINT["s1"]
-                if name in ("under attack", "disturbed")
-                else PAINT["s0"]
-                if i == 0
-                else PAINT["s2"]
-            )
+            colour = PAINT["s1"] if name in ("under attack", "disturbed") else PAINT["s0"] if i == 0 else PAINT["s2"]
             marker = "D" if name in ("under attack", "disturbed") else "o" if i == 0 else "s"
             if math.isfinite(e.low) and math.isfinite(e.high):
                 axes.plot([e.low, e.high], [i, i], color=colour, linewidth=2.2, solid_capstyle="butt")
@@ -104,7 +96,7 @@ def _bars(axes: Any, plot: Plot) -> None:
     axes.set_yticks(range(at), names)
     axes.set_ylim(at - 0.4, -0.6)
     axes.grid(axis="x", color=PAINT["line"], linewidth=0.8)
-    axes.set_xlabel(plot.y_label)
+    axes.set_xlabel(_line(plot.y_label))
 
 
 def _lines(axes: Any, plot: Plot) -> None:
@@ -124,8 +116,8 @@ def _lines(axes: Any, plot: Plot) -> None:
                 axes.plot([at, at], [low, high], color=colour, linewidth=1.4)
     if plot.log_x:
         axes.set_xscale("log")
-    axes.set_xlabel(plot.x_label)
-    axes.set_ylabel(plot.y_label)
+    axes.set_xlabel(_line(plot.x_label))
+    axes.set_ylabel(_line(plot.y_label))
     axes.margins(x=0.06, y=0.08)
     axes.grid(color=PAINT["line"], linewidth=0.8)
     if plot.series:
@@ -154,16 +146,14 @@ def _heat(axes: Any, plot: Plot) -> None:
     for i, row in enumerate(grid):
         for j, v in enumerate(row):
             depth = 0.06 + 0.4 * (v - low) / (high - low or 1) if math.isfinite(v) else 0.0
-            axes.add_patch(
-                Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, facecolor=PAINT["s0"], alpha=depth, linewidth=0)
-            )
+            axes.add_patch(Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, facecolor=PAINT["s0"], alpha=depth, linewidth=0))
             axes.text(j, i, number(v, digits), ha="center", va="center", fontsize=12, color=PAINT["ink"])
     axes.set_xlim(-0.5, max(len(columns), 1) - 0.5)
-    axes.set_ylim(len(grid) - 0.5, -0.5)
+    axes.set_ylim(max(len(grid), 1) - 0.5, -0.5)
     axes.set_xticks(range(len(columns)), [_short(c, 12) for c in columns])
     axes.set_yticks(range(len(grid)), [_short(str(s.get("name", "")), 20) for s in plot.series])
-    axes.set_xlabel(plot.x_label)
-    axes.set_ylabel(plot.y_label)
+    axes.set_xlabel(_line(plot.x_label))
+    axes.set_ylabel(_line(plot.y_label))
 
 
 def _svg(paint: Callable[[Any], None], height: float, label: str, prefix: str) -> str:
@@ -266,6 +256,10 @@ def _bounds(series: Mapping[str, Any], j: int) -> tuple[float | None, float | No
     return float(low[j]), float(high[j])
 
 
+def _line(text: str) -> str:
+    return clean(text).replace("\n", " ")
+
+
 def _short(text: str, limit: int) -> str:
-    text = clean(text).replace("\n", " ")
+    text = _line(text)
     return text if len(text) <= limit else text[: limit - 1] + "…"

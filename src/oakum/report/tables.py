@@ -27,8 +27,7 @@ def tables(rows: Iterable[Mapping[str, Any]]) -> list[Table]:
     for row in rows:
         groups.setdefault(tuple(map(str, row)), []).append(row)
     return [
-        table(list(head), [[words.cell(v) for v in row.values()] for row in found])
-        for head, found in groups.items()
+        table(list(head), [[words.cell(v) for v in row.values()] for row in found]) for head, found in groups.items()
     ]
 
 
@@ -36,9 +35,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table that knows its columns of numbers."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(head)
     shape = re.compile(r"^[−+]?[\d,.]+([e][−+-]?\d+)?( %)?( ?[\[(].*)?$|^–$")
-    numeric = [
-        bool(c) and all(shape.match(v) for v in c) and any(v != words.ABSENT for v in c) for c in columns
-    ]
+    numeric = [bool(c) and all(shape.match(v) for v in c) and any(v != words.ABSENT for v in c) for c in columns]
     return Table([h.replace("_", " ") for h in head], rows, numeric)
 
 
@@ -49,9 +46,7 @@ def pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def cell_of(value: Any) -> str:
     """One setting as a line."""
-    return (
-        "; ".join(f"{k} = {v}" for k, v in flat(value)) if isinstance(value, Mapping) else words.cell(value)
-    )
+    return "; ".join(f"{k} = {v}" for k, v in flat(value)) if isinstance(value, Mapping) else words.cell(value)
 
 
 def accuracy(report: AuditReport, *, newcomers: bool = False) -> dict[str, Any]:

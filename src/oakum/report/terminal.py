@@ -38,9 +38,7 @@ def show(report: AuditReport, file: TextIO | None = None) -> None:
     plank = words.plank_of(report)
     if plank is not None:
         cure, price = words.cure_words(plank)
-        console.print(
-            _text(f"Weakest plank: {plank.title}, {plank.subject}. {plank.sentence}", COLOURS[plank.verdict])
-        )
+        console.print(_text(f"Weakest plank: {plank.title}, {plank.subject}. {plank.sentence}", COLOURS[plank.verdict]))
         console.print(_text(f"Cure: {cure}"))
         console.print(_text(f"Price: {price}"))
     console.print()
@@ -107,7 +105,6 @@ def _console(file: TextIO | None) -> Console:
     terminal = bool(getattr(out, "isatty", lambda: False)())
     encoding = getattr(out, "encoding", None) or "utf-8"
     # A pipe has no width: wide enough for a row a line, and never an escape sequence.
-    sink: Any = _Encodable(out, encoding) if not _can(encoding) else out
     return Console(
         file=out if _can(encoding) else cast(TextIO, _Encodable(out, encoding)),
         width=None if terminal else 160,

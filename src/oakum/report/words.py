@@ -46,9 +46,7 @@ def digits_of(estimates: Sequence[Estimate | None]) -> int:
     return int(min(5, max(1, 1 - math.floor(math.log10(statistics.median(halves))))))
 
 
-def interval(
-    e: Estimate | None, digits: int | None = None, *, percent: bool = False, sign: bool = False
-) -> str:
+def interval(e: Estimate | None, digits: int | None = None, *, percent: bool = False, sign: bool = False) -> str:
     """'0.123 [0.120, 0.126]', or the value alone with words where no interval can be given."""
     if e is None or not math.isfinite(e.value):
         return ABSENT
@@ -57,8 +55,8 @@ def interval(
     unit = " %" if percent else ""
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"{number(value, digits, sign=sign)}{unit} (no interval)"
-    return f"{number(value, digits, sign=sign)}{unit} [{number(low, digits, sign=sign)}, "
-    f"{number(high, digits, sign=sign)}]"
+    bounds = f"[{number(low, digits, sign=sign)}, {number(high, digits, sign=sign)}]"
+    return f"{number(value, digits, sign=sign)}{unit} {bounds}"
 
 
 def cell(value: Any) -> str:
@@ -189,9 +187,7 @@ def verdict_line(report: AuditReport) -> str:
     if count["not measured"]:
         parts.append(f"{counted(count['not measured'], 'was', 'were')} not measured")
     total = len(report.findings)
-    return (
-        f"Of {total} {'plank' if total == 1 else 'planks'}, " + ", ".join(parts[:-1]) + f" and {parts[-1]}."
-    )
+    return f"Of {total} {'plank' if total == 1 else 'planks'}, " + ", ".join(parts[:-1]) + f" and {parts[-1]}."
 
 
 def holds(comparison: Mapping[str, Any], level: float = 0.05) -> int:
@@ -211,14 +207,6 @@ def leader_of(report: AuditReport, metric: str) -> str | None:
     if len(known) < 2:
         return None
     first = max(known, key=lambda s: known[s])
-    beaten = {
-        c["b"]
-        for c in report.comparisons
-        if c.get("a") == first and c.get("metric") == metric and holds(c) > 0
-    }
-    beaten |= {
-        c["a"]
-        for c in report.comparisons
-        if c.get("b") == first and c.get("metric") == metric and holds(c) < 0
-    }
+    beaten = {c["b"] for c in report.comparisons if c.get("a") == first and c.get("metric") == metric and holds(c) > 0}
+    beaten |= {c["a"] for c in report.comparisons if c.get("b") == first and c.get("metric") == metric and holds(c) < 0}
     return first if beaten >= set(known) - {first} else None
