@@ -12,6 +12,10 @@ from oakum.metrics.estimate import Estimate
 from oakum.report import words
 
 
+NUMBER = re.compile(r"^[−+]?[\d,.]+(e[−+]?\d+)?( %)?( ?[\[(].*)?$|^–$")
+SIGNED = re.compile(r"^-[\d.,]+( %)?( \[[-\d., %]+\])?$|^[\d.]+ \[-[\d., %]+\]$")  # negative numbers written in ASCII
+
+
 @dataclass(frozen=True)
 class Table:
     """A table ready to be drawn: head, rows of text, and which columns hold numbers."""
@@ -33,9 +37,9 @@ def tables(rows: Iterable[Mapping[str, Any]]) -> list[Table]:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table that knows its columns of numbers."""
+    rows = [[c.replace("-", "−") if SIGNED.match(c) else c for c in row] for row in rows]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(head)
-    shape = re.compile(r"^[−+]?[\d,.]+([e][−+-]?\d+)?( %)?( ?[\[(].*)?$|^–$")
-    numeric = [bool(c) and all(shape.match(v) for v in c) and any(v != words.ABSENT for v in c) for c in columns]
+    numeric = [bool(c) and all(NUMBER.match(v) for v in c) and any(v != words.ABSENT for v in c) for c in columns]
     return Table([h.replace("_", " ") for h in head], rows, numeric)
 
 

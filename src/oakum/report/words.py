@@ -165,13 +165,13 @@ def cure_words(finding: Finding) -> tuple[str, str]:
         none = cure.price.low <= 0 <= cure.price.high
         tail = "; the interval holds zero, so no loss was shown" if none else ""
         return f"{cure.slug}: {what}.", f"Accuracy on clean data changes by {moved}{tail}."
-    first = finding.advice or "No cure is known for it here."
+    first = finding.advice or "None was tried for this plank."
     if finding.cures:
         return (
             first,
             "None of the cures tried brought it back beyond doubt; their prices stand in its section.",
         )
-    return first, "No cure was tried in this run, so no price can be named."
+    return first, "Not measured, since no cure was tried."
 
 
 def verdict_line(report: AuditReport) -> str:
