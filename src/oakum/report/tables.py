@@ -11,7 +11,6 @@ from oakum.audits.record import AuditReport, SystemResult
 from oakum.metrics.estimate import Estimate
 from oakum.report import words
 
-
 NUMBER = re.compile(r"^[−+]?[\d,.]+(e[−+]?\d+)?( %)?( ?[\[(].*)?$|^–$")
 SIGNED = re.compile(r"^-[\d.,]+( %)?( \[[-\d., %]+\])?$|^[\d.]+ \[-[\d., %]+\]$")  # negative numbers written in ASCII
 
