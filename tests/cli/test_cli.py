@@ -169,13 +169,13 @@ def test_tuning_starts_from_the_default_and_never_ends_below(log: Path) -> None:
 
 
 BAD = {
-    "a missing column": ("user_id,thing\n1,2\n3,4\n", "thing"),
+    "a missing column": ("user_id,rating,timestamp\n1,2,3\n3,4,5\n", "item"),
     "an empty file": ("", "empty"),
     "no rows": ("user_id,item_id\n", "no rows"),
     "a wrong delimiter": ("user_id#item_id\n1#2\n", ""),
     "text in a number column": ("user_id,item_id,rating\n1,2,3\n2,3,good\n", "good"),
     "a null id": ("user_id,item_id\n1,2\n,3\n2,2\n", "user_id"),
-    "one user only": ("user_id,item_id\n1,2\n1,3\n", "one user"),
+    "one user only": ("user_id,item_id\n1,2\n1,3\n", "one"),
 }
 
 

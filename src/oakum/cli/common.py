@@ -45,7 +45,8 @@ def read_split(path: str, rule: str, seed: int, columns: dict[str, str | None] |
 
     folder = Path(path)
     if folder.is_dir() and rule in ("auto", "files") and any(folder.glob("train*")) and any(folder.glob("test*")):
-        train, test, valid = read_parts(folder, **{k: v for k, v in (columns or {}).items() if v})
+        given: dict[str, Any] = {k: v for k, v in (columns or {}).items() if v}
+        train, test, valid = read_parts(folder, **given)
         say(f"Took the train and test files of {path} as published parts.")
         return split_from_parts(train, test, valid, seed=seed)
     data = read_log(path, **(columns or {}))

@@ -25,7 +25,8 @@ class Block(nn.Module):
         s, t, d = x.shape
         q, k, v = self.project(self.norm_in(x)).reshape(s, t, 3, self.num_heads, d // self.num_heads).unbind(2)
         parts = (p.transpose(1, 2) for p in (q, k, v))
-        seen = F.scaled_dot_product_attention(*parts, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0)
+        q, k, v = parts
+        seen = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
         x = x + F.dropout(self.out(seen.transpose(1, 2).reshape(s, t, d)), self.dropout, self.training)
         out: Tensor = x + self.net(self.norm_net(x))
         return out
