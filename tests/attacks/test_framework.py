@@ -105,12 +105,8 @@ def test_cheats_are_caught(data: Any, cheat: Attack, error: type[Exception]) -> 
 
 def test_editing_the_input_in_place_is_caught() -> None:
     own = simulate(Market(users=50, items=40, events=800), seed=9)
-    try:
+    with pytest.raises((OakumError, ValueError), match=r"edited its input|WRITEABLE|writeable"):
         propose(EditsInPlace(), own, Goal((1,)), BUDGET)
-    except (OakumError, ValueError) as error:
-        assert "edited its input" in str(error) or "writeable" in str(error)
-    else:
-        pytest.fail("an edit in place went unnoticed")
 
 
 def test_looks_are_counted(data: Any) -> None:

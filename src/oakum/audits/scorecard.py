@@ -12,21 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from oakum.audits.accuracy import (
-    METRICS,
-    AccuracyAudit,
-    ChurnAudit,
-    StabilityAudit,
-    clean_trials,
-    comparisons_of,
-    table_of,
-)
+from oakum.audits.accuracy import METRICS, AccuracyAudit, clean_trials, comparisons_of, table_of
 from oakum.audits.base import Audit, Subject, System
 from oakum.audits.calibration import CalibrationAudit
 from oakum.audits.newcomers import NewcomersAudit
 from oakum.audits.poisoning import PoisoningDrill
 from oakum.audits.popularity import PopularityAudit
 from oakum.audits.record import AuditReport, Finding
+from oakum.audits.stability import ChurnAudit, StabilityAudit
 from oakum.audits.trials import Trial, run_trials
 from oakum.catalogue import entry, load_class
 from oakum.data import Dataset
