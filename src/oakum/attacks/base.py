@@ -16,7 +16,7 @@ import numpy as np
 from oakum.attacks.access import Access, Goal, Threat
 from oakum.attacks.changes import AddProfiles, Budget, Change, EditEvents, Nothing, counted
 from oakum.data import Dataset, Interactions
-from oakum.errors import BudgetExceeded, OakumError, ParameterError
+from oakum.errors import BudgetExceeded, OakumError, ParameterError, nearest
 from oakum.parameters import Parameters
 from oakum.seeds import Rng, generator
 
@@ -75,11 +75,19 @@ def propose(
     return Proposal(change, cost, dict(access.looks), poisoned)
 
 
-def cold_targets(data: Dataset, n: int = 5, *, seed: int = 0, popularity: tuple[float, float] = (0.0, 0.5)) -> Goal:
-    """`n` random items between two percentiles of popularity (tail: below the 50th), with at least one event."""
+#: Classes of items by percentile of popularity among the items that people have.
+POPULARITY = {"tail": (0.0, 0.5), "lower-torso": (0.5, 0.75), "upper-torso": (0.75, 0.95), "head": (0.95, 1.0)}
+
+
+def cold_targets(data: Dataset, n: int = 5, *, seed: int = 0, popularity: str | tuple[float, float] = "tail") -> Goal:
+    """`n` random items of a class of popularity, or between two percentiles of it, each with at least one event."""
+    if isinstance(popularity, str):
+        if popularity not in POPULARITY:
+            raise ParameterError(f"There is no class of popularity '{popularity}'.{nearest(popularity, POPULARITY)}")
+        popularity = POPULARITY[popularity]
     counts = data.item_counts
     known = np.flatnonzero(counts > 0)
-    low, high = np.quantile(counts[known], popularity)
+    low, high = np.quantile(counts[known], popularity) if len(known) else (0.0, 0.0)
     pool = known[(counts[known] >= low) & (counts[known] <= high)]
     if len(pool) < n:
         raise ParameterError(f"Only {len(pool)} items lie between these percentiles of popularity; asked for {n}.")
@@ -119,6 +127,7 @@ def owned_by(data: Dataset, parts: Sequence[Interactions | None]) -> Any:
 
 
 __all__ = [
+    "POPULARITY",
     "Access",
     "AddProfiles",
     "Attack",
