@@ -30,7 +30,8 @@ class Facts:
     @cached_property
     def steps(self) -> Values:
         """The distinct values of the log, rising; [1.0] where there are none."""
-        return np.unique(self.data.interactions.values).astype(np.float64) if self.rated else np.ones(1)
+        values = self.data.interactions.values
+        return np.ones(1) if values is None or not self.rated else np.unique(values).astype(np.float64)
 
     @property
     def bottom(self) -> float:

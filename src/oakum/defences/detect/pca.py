@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oakum.data import Dataset
-from oakum.defences.base import Defence, Marks, without_users
+from oakum.defences.detect.base import Detector
 from oakum.parameters import Range
 
 
-class PCASelectUsers(Defence):
+class PCASelectUsers(Detector):
     """Take out the accounts that contribute least to what users have in common.
 
     Paper: Mehta & Nejdl 2009. Z = rows of the user × item matrix (ratings, zeros included), each z-scored; C = Z Zᵀ;
@@ -22,7 +22,6 @@ class PCASelectUsers(Defence):
     """
 
     slug = "pca"
-    share: Annotated[float, Range(0, 0.5), "share of users flagged"] = 0.03
     components: Annotated[int, Range(1, 50), "eigenvectors read"] = 3
 
     def scores(self, data: Dataset) -> NDArray[np.float64]:
@@ -44,16 +43,10 @@ class PCASelectUsers(Defence):
             return out
 
         k = min(self.components, n - 1)
+        if k < 1:  # fewer than two people have nothing in common
+            return np.full(data.num_users, np.nan)
         operator = LinearOperator((n, n), matvec=times, dtype=np.float64)
         _, vectors = eigsh(operator, k=k, which="LA", v0=np.ones(n))
         out = np.full(data.num_users, np.nan)
         out[active] = -(vectors**2).sum(1)
         return out
-
-    def clean(self, data: Dataset) -> tuple[Dataset, Marks]:
-        """The data without the flagged accounts."""
-        scores = self.scores(data)
-        known = np.flatnonzero(np.isfinite(scores))
-        count = round(self.share * len(known))
-        flagged = known[np.argsort(-scores[known], kind="stable")[:count]]
-        return without_users(data, flagged), Marks("users", scores, flagged)
