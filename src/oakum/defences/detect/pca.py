@@ -18,14 +18,15 @@ class PCASelectUsers(Detector):
     Paper: Mehta & Nejdl 2009. Z = rows of the user × item matrix (ratings, zeros included), each z-scored; C = Z Zᵀ;
     d_u = Σ of squares of u's loadings on the top `components` eigenvectors of C; the `share` of users with the smallest
     d_u is flagged. Blind to labels. Z is never formed: Lanczos on sparse + rank one. Memory users · components, time
-    events · components a step. Differs in nothing; short profiles and binary data defeat it, see the claims.
+    events · components a step. Differs in nothing. Profiles with best-sellers in a quarter of their places pass unseen
+    (see the claims); without a `share`, the knee of −log d_u decides, which flags about 3 % of a log without fakes.
     """
 
     slug = "pca"
     components: Annotated[int, Range(1, 50), "eigenvectors read"] = 3
 
     def scores(self, data: Dataset) -> NDArray[np.float64]:
-        """−d_u, higher is more suspicious, float64 [users]; NaN for users without events."""
+        """−log d_u, higher is more suspicious, float64 [users]; NaN for users without events."""
         from scipy.sparse.linalg import LinearOperator, eigsh
 
         x = data.interactions.matrix(data.num_users, data.num_items, weights="value").astype(np.float64)
@@ -48,5 +49,6 @@ class PCASelectUsers(Detector):
         operator = LinearOperator((n, n), matvec=times, dtype=np.float64)
         _, vectors = eigsh(operator, k=k, which="LA", v0=np.ones(n))
         out = np.full(data.num_users, np.nan)
-        out[active] = -(vectors**2).sum(1)
+        # The logarithm keeps the order and lets the knee show: fakes lie orders of magnitude below people.
+        out[active] = -np.log(np.maximum((vectors**2).sum(1), 1e-300))
         return out
