@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from oakum.data import Dataset, Interactions, Ragged, Vocabulary
+from oakum.errors import OakumError
 from oakum.parameters import Parameters, Range
 from oakum.seeds import generator
 
@@ -25,6 +26,15 @@ class Budget(Parameters):
     edits: Annotated[int, Range(0), "changed rows of the log"] = 0
     queries: Annotated[int, Range(0), "looks at the victim"] = 0
     norm: Annotated[float, Range(0), "size of a perturbation"] = 0.0
+
+    def covers(self, cost: Budget) -> bool:
+        """Whether nothing of a cost exceeds this budget."""
+        return not self.shortfalls(cost)
+
+    def __add__(self, other: Budget) -> Budget:
+        """What two changes spend together; sizes of perturbations do not add up, the larger one counts."""
+        sums = {n: getattr(self, n) + getattr(other, n) for n in ("users", "items", "clicks", "edits", "queries")}
+        return Budget(**sums, norm=max(self.norm, other.norm))
 
     def shortfalls(self, cost: Budget) -> list[str]:
         """Where a cost exceeds this budget, in words."""
@@ -123,3 +133,69 @@ class EditEvents:
     def digest(self) -> str:
         """SHA-256 of the row ids."""
         return hashlib.sha256(np.sort(self.remove).tobytes()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Nothing:
+    """No change."""
+
+    def apply(self, target: Any) -> Any:
+        """The same value."""
+        return target
+
+    def cost(self) -> Budget:
+        """Nothing."""
+        return Budget()
+
+    def digest(self) -> str:
+        """The same for every nothing."""
+        return hashlib.sha256(b"nothing").hexdigest()
+
+
+def counted(before: Dataset, after: Dataset, name: str) -> Budget:
+    """What a change spent, counted by comparing the log before with the log after.
+
+    users, items: new ids. clicks: new events of new users. edits: everything that touches what was there: rows that
+    were removed or altered, rows put under the names of existing people, altered rows of feature tables. Raises
+    `OakumError` where old ids moved, row ids repeat, codes do not exist, or relations were changed.
+    """
+    for kind, old_ids, new_ids in (("user", before.users, after.users), ("item", before.items, after.items)):
+        if old_ids is not new_ids and not new_ids.ids.head(len(old_ids)).equals(old_ids.ids):
+            raise OakumError(
+                f"The change of '{name}' moves {kind} ids that exist; new ids must come after the old ones."
+            )
+    if any(after.relations.get(n) is not r for n, r in before.relations.items()):
+        raise OakumError(f"The change of '{name}' alters relations, which no budget counts yet.")
+    old, new = before.interactions, after.interactions
+    for kind, codes, size in (("user", new.users, after.num_users), ("item", new.items, after.num_items)):
+        if len(codes) and not (codes.min() >= 0 and codes.max() < size):
+            raise OakumError(f"The change of '{name}' adds events of a {kind} that does not exist (of {size} {kind}s).")
+    if len(np.unique(new.rows)) < len(new):
+        raise OakumError(f"The change of '{name}' uses a row id twice; added rows need ids above the old ones.")
+    order = np.argsort(old.rows, kind="stable")
+    at = np.searchsorted(old.rows[order], new.rows)
+    known = (at < len(old)) & (old.rows[order[np.minimum(at, len(old) - 1)]] == new.rows) if len(old) else at < 0
+    there, was = np.flatnonzero(known), order[at[known]]
+    altered = np.zeros(len(there), bool)
+    was_columns, columns = old.columns(), new.columns()
+    for column, values in columns.items():
+        if column in was_columns:
+            a, b = was_columns[column][was], values[there]
+            same = (a == b) | (np.not_equal(a, a) & np.not_equal(b, b))  # NaN where NaN was
+            altered |= ~np.asarray(same, bool)
+    if was_columns.keys() - columns.keys():
+        altered[:] = True  # a column that is gone is an edit of every row
+    edits = len(old) - len(there) + int(altered.sum())
+    fresh_people = new.users[~known] >= before.num_users
+    for table, frame in before.tables.items():
+        found = after.tables.get(table)
+        if found is not frame:
+            rows = frame.hash_rows(seed=1)
+            now = None if found is None else found.head(len(frame)).hash_rows(seed=1)
+            edits += len(frame) if now is None or len(now) != len(rows) else int((rows != now).sum())
+    return Budget(
+        users=after.num_users - before.num_users,
+        items=after.num_items - before.num_items,
+        clicks=int(fresh_people.sum()),
+        edits=edits + int((~fresh_people).sum()),
+    )

@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from oakum.attacks.base import Attack, Budget, Goal, Proposal, budget_for, cold_targets, owned_by, propose
-from oakum.data import Dataset, Filter, Ids, Interactions, Queries
+from oakum.attacks.base import Attack, Budget, Goal, Proposal, Threat, budget_for, cold_targets, owned_by, propose
+from oakum.data import Dataset, Filter, Ids, Queries, Ragged
 from oakum.defences.base import Defence, Marks, Training
 from oakum.engine.fitted import Fitted
 from oakum.errors import ParameterError
-from oakum.metrics import Estimate
-from oakum.metrics.robustness import exposure, lift, reach, target_hits, target_ndcg
+from oakum.metrics import Estimate, measure
+from oakum.metrics.over_seeds import pooled
+from oakum.metrics.robustness import exposure, lift, reach, retention, target_hits, target_ndcg
+from oakum.metrics.statistics import estimate
 from oakum.parameters import Spec
 from oakum.seeds import generator
-from oakum.splits.protocol import Split
+from oakum.splits.protocol import Split, Truth
 
 
 @dataclass(frozen=True, eq=False)
 class AttackResult:
-    """What an attack won: exposure (T-HR) by cut-off before and after, the budget counted by the framework."""
+    """What an attack won, measured by the framework.
+
+    before, after: exposure of the targets (T-HR@k, T-NDCG@k) on genuine people. lift: log odds of T-HR by cut-off; reach:
+    share of people newly shown a target, by cut-off. quality: NDCG@10 after over before on the test part of a split, 1 =
+    nothing lost; None without a test part. budget: allowed; cost: counted by the framework; knowledge: what the technique
+    had to know of the log.
+    """
 
     attack: str
     system: str
+    goal: str
     targets: tuple[Any, ...]
     before: dict[str, Estimate]
     after: dict[str, Estimate]
-    lift: float
-    reach: float
+    lift: dict[str, Estimate]
+    reach: dict[str, Estimate]
+    quality: Estimate | None
     budget: Budget
     cost: Budget
     looks: dict[str, int]
+    threat: tuple[str, ...]
+    knowledge: str
     seeds: tuple[int, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -42,26 +54,114 @@ class AttackResult:
         return {
             "attack": self.attack,
             "system": self.system,
+            "goal": self.goal,
             "targets": list(self.targets),
             "exposure": {"before": plain(self.before), "after": plain(self.after)},
-            "log_odds_lift": self.lift,
-            "people_newly_reached": self.reach,
+            "log_odds_lift": plain(self.lift),
+            "people_newly_reached": plain(self.reach),
+            "quality_retention": None if self.quality is None else self.quality.to_json(),
             "budget": self.budget.to_json(),
             "spent": self.cost.to_json(),
             "looks": self.looks,
+            "threat": list(self.threat),
+            "knowledge": self.knowledge,
             "seeds": list(self.seeds),
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Yardstick:
+    """What every fit of a drill is asked, the same for clean, attacked and defended ones.
+
+    people: codes of the genuine people measured; histories: their own events, never a poisoned log's; owned: CSR
+    [people, items], all they have in any part; truth: the test part, where there is one.
+    """
+
+    people: Ids
+    histories: Ragged
+    owned: Any
+    targets: Ids
+    k: tuple[int, ...]
+    truth: Truth | None = None
+
+    @classmethod
+    def of(
+        cls, data: Dataset | Split, goal: Goal, k: Sequence[int] = (10, 20, 50), *, measured: int = 5000, seed: int = 0
+    ) -> Yardstick:
+        """At most `measured` people, drawn by the seed, and the test people among all."""
+        split = data if isinstance(data, Split) else None
+        train = data.train if isinstance(data, Split) else data
+        people = np.flatnonzero(train.user_counts > 0)
+        if len(people) > measured:
+            people = np.sort(generator(seed, "measured people").choice(people, measured, replace=False))
+        owned = owned_by(train, [split.valid, split.test] if split is not None else [])[people]
+        truth = split.truth() if split is not None and len(split.test) else None
+        if truth is not None and len(truth) > measured:
+            chosen = generator(seed, "measured test people").choice(len(truth), measured, replace=False)
+            truth = truth.take(np.sort(chosen))
+        return cls(people.astype(np.int32), train.histories.take(people), owned, goal.codes, tuple(k), truth)
+
+    def measure(self, fitted: Fitted) -> dict[str, Any]:
+        """Target hits [people, targets] for each cut-off, T-NDCG of the longest list, and "ndcg@10" [test people]."""
+        out: dict[str, Any] = {}
+        if len(self.targets):
+            out = exposures(fitted, self.people, self.histories, self.targets, self.owned, self.k)
+        if self.truth is not None:
+            where = Filter(exclude=self.truth.histories)
+            ranking = fitted.rank(self.truth.queries, 10, where=where, fallback=True)
+            out["ndcg@10"] = measure(ranking, self.truth, ["ndcg@10"])["ndcg@10"]
+        return out
+
+
 def exposures(
-    fitted: Fitted, users: Ids, histories: Dataset, targets: Ids, owned: Any, k: Sequence[int]
+    fitted: Fitted, users: Ids, own: Ragged | Dataset, targets: Ids, owned: Any, k: Sequence[int]
 ) -> dict[str, Any]:
-    """Target hits by user and target for each cut-off, and T-NDCG of the longest list."""
-    own = histories.histories.take(users)
+    """Target hits by user and target for each cut-off, and T-NDCG of the longest list. own: one row of history a user
+    (or the data set that has them); what is in it is not shown."""
+    own = own.histories.take(users) if isinstance(own, Dataset) else own
     ranking = fitted.rank(Queries(users, own), max(k), where=Filter(exclude=own))
     out = {f"t_hr@{cut}": target_hits(ranking.items, targets, owned, cut) for cut in k}
     out[f"t_ndcg@{max(k)}"] = target_ndcg(ranking.items, targets, owned, max(k))
     return out
+
+
+def fit_one(
+    system: str | Spec,
+    data: Dataset,
+    *,
+    defence: Defence | None = None,
+    plan: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    progress: Any = None,
+) -> Fitted:
+    """One fit from scratch on a clean or a poisoned log, with a defence in place or without: plain values in, so that
+    fits can run in processes of their own."""
+    from oakum.api import fit
+
+    plugins: Sequence[Spec] = ()
+    if defence is not None:
+        data, _ = defence.clean(data)
+        plugins = defence.plugins()
+    return fit(system, data, plan=plan, plugins=plugins, seed=seed, progress=progress)
+
+
+def judge(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], *, seed: int = 0
+) -> tuple[dict[str, Any], ...]:
+    """From `Yardstick.measure` of the same seeds before and after: exposure before, exposure after, lift, reach (each by
+    name), with intervals over people within a seed, pooled over seeds."""
+    names = [n for n in before[0] if n.startswith("t_")]
+    hits = [n for n in names if n.startswith("t_hr@")]
+    shown = lambda runs: {n: _share(pooled([exposure(r[n], seed=seed) for r in runs])) for n in names}
+    both = list(zip(before, after, strict=True))
+    lifted = {n: pooled([lift(b[n], a[n], seed=seed) for b, a in both]) for n in hits}
+    reached = {n: _share(pooled([estimate(reach(b[n], a[n]), seed=seed) for b, a in both])) for n in hits}
+    return shown(before), shown(after), lifted, reached
+
+
+def _share(e: Estimate) -> Estimate:
+    """A share's interval ends at 0 and 1."""
+    return replace(e, low=max(0.0, e.low), high=min(1.0, e.high))
 
 
 def attack(
@@ -83,15 +183,15 @@ def attack(
 ) -> AttackResult:
     """Fit clean, attack, check the budget, fit again from scratch with the same seeds, and measure.
 
+    A technique that looks at the victim sees the clean fit of the first seed, and retrains of it.
+
     targets: item ids (default: five cold items drawn by `seed`). users: fake accounts as a share of the people, each
     with as many events as a person has; or give a whole `budget`. Only genuine people without the target count.
     """
-    from oakum.api import fit
     from oakum.catalogue import load_class
 
     attacker: Attack = load_class(technique, "attack")() if isinstance(technique, str) else technique
     train = data.train if isinstance(data, Split) else data
-    parts: list[Interactions | None] = [data.valid, data.test] if isinstance(data, Split) else []
     if goal is None:
         if targets is None:
             goal = cold_targets(train, seed=seed)
@@ -102,37 +202,36 @@ def attack(
                     raise ParameterError(f"The target item {name!r} is not in the log '{train.name}'.")
             goal = Goal(tuple(int(c) for c in codes))
     budget = budget or budget_for(train, users, targets=len(goal.targets))
-    found = propose(attacker, train, goal, budget, seed=seed)
-    people = np.flatnonzero(train.user_counts > 0)
-    if len(people) > measured:
-        people = np.sort(generator(seed, "measured people").choice(people, measured, replace=False))
-    measured_people: Ids = people.astype(np.int32)
-    owned = owned_by(train, parts)[measured_people]
-    before: list[dict[str, Any]] = []
-    after: list[dict[str, Any]] = []
-    poisoned = found.change.apply(train)
-    for s in seeds:
-        for log, into in ((train, before), (poisoned, after)):
-            plugins: Sequence[Spec] = ()
-            if defence is not None:
-                log, _ = defence.clean(log)
-                plugins = defence.plugins()
-            fitted = fit(system, log, plan=plan, plugins=plugins, seed=s, progress=progress)
-            into.append(exposures(fitted, measured_people, train, goal.codes, owned, k))
-    names = list(before[0])
-    mean = lambda runs, n: np.mean([r[n] for r in runs], 0)
-    main = f"t_hr@{min(k)}"
+    stick = Yardstick.of(data, goal, k, measured=measured, seed=seed)
+    one = lambda log, s: fit_one(system, log, defence=defence, plan=plan, seed=s, progress=progress)
+    looks = bool(attacker.threat & ~(Threat.LOG | Threat.CATALOGUE))  # else nothing is fitted before the budget holds
+    clean = [one(train, s) for s in seeds] if looks else []
+    retrain = lambda change: one(change.apply(train), seeds[0])
+    found = propose(
+        attacker, train, goal, budget, seed=seed, victim=clean[0] if looks else None, retrain=retrain if looks else None
+    )
+    clean = clean or [one(train, s) for s in seeds]
+    before = [stick.measure(f) for f in clean]
+    after = [stick.measure(one(found.poisoned, s)) for s in seeds]
+    shown, moved, lifted, reached = judge(before, after, seed=seed)
+    quality = None
+    if stick.truth is not None:
+        quality = pooled([retention(b["ndcg@10"], a["ndcg@10"], seed=seed) for b, a in zip(before, after, strict=True)])
     return AttackResult(
         attack=attacker.slug,
         system=system if isinstance(system, str) else system.slug,
+        goal=goal.kind,
         targets=tuple(train.items.decode(goal.codes)),
-        before={n: exposure(mean(before, n), seed=seed) for n in names},
-        after={n: exposure(mean(after, n), seed=seed) for n in names},
-        lift=lift(mean(before, main), mean(after, main), seed=seed).value,
-        reach=float(np.nanmean(reach(mean(before, main), mean(after, main)))),
+        before=shown,
+        after=moved,
+        lift=lifted,
+        reach=reached,
+        quality=quality,
         budget=budget,
         cost=found.cost,
         looks=found.looks,
+        threat=tuple(str(t.name) for t in attacker.threat),
+        knowledge=attacker.knowledge,
         seeds=tuple(seeds),
     )
 
@@ -153,8 +252,6 @@ def defend(defence: str | Defence, system: str | Spec, data: Dataset | Split, **
 
     `options` are those of `fit`.
     """
-    from dataclasses import replace
-
     from oakum.api import fit
 
     chosen = defence_of(defence) if isinstance(defence, str) else defence
@@ -166,4 +263,4 @@ def defend(defence: str | Defence, system: str | Spec, data: Dataset | Split, **
     return fit(system, subject, plugins=list(chosen.plugins()), **options), marks
 
 
-__all__ = ["AttackResult", "Proposal", "attack", "defence_of", "defend"]
+__all__ = ["AttackResult", "Proposal", "Yardstick", "attack", "defence_of", "defend", "exposures", "fit_one", "judge"]

@@ -55,5 +55,7 @@ def run(
         f"{technique} against {system}: {result.cost.users} accounts, {result.cost.clicks} events, targets {list(result.targets)}"
     ]
     lines += [f"{n:10} before {result.before[n]}   after {result.after[n]}" for n in result.before]
-    lines.append(f"people newly reached {100 * result.reach:.2f} %, log-odds lift {result.lift:.2f}")
+    lines += [f"{n:10} log-odds lift {result.lift[n]}   people newly reached {result.reach[n]}" for n in result.lift]
+    if result.quality is not None:
+        lines.append(f"NDCG@10 of genuine people after over before {result.quality}")
     show(result.to_json(), as_json, lines)

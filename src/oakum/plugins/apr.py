@@ -9,6 +9,7 @@ from torch import Tensor
 
 from oakum.engine.learner import Losses, Plugin, Reps
 from oakum.engine.run import Run
+from oakum.errors import ParameterError
 from oakum.nn.perturb import worst
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch
@@ -19,8 +20,8 @@ class APR(Spec):
 
     Paper: He et al. 2018. L = L_rank + γ L_rank(reps + Δ), Δ_v = ε g_v / |g_v| with g the gradient of the mean ranking
     loss with respect to each representation. Acts on query, positive and negative of any model that has them.
-    Cost: a second backward through the head, memory 3 · batch · d. Differs from the paper in moving each sample's
-    vectors (the form of VAT's code), not accumulated rows of the tables.
+    Cost: a second backward through the head, memory 3 · batch · d. With `scope="sample"` each sample's vectors move on
+    their own (the form of VAT's code); `scope="row"` adds up the gradients of a row of the tables first, as the paper does.
     """
 
     slug = "apr"
@@ -30,6 +31,9 @@ class APR(Spec):
     gamma: Annotated[float, Range(0, 100, search=(0.1, 10), log=True), "weight of the adversarial loss"] = 1.0
     begin: Annotated[int, Range(0), "first epoch (from 0) in which it acts"] = 4
     direction: Annotated[Literal["grad", "random"], "random is the control of equal length"] = "grad"
+    scope: Annotated[Literal["sample", "row"], "gradients of each sample, or added up over the rows of the tables"] = (
+        "sample"
+    )
 
     def build(self, schema: Any) -> APRPlugin:
         """The plug-in."""
@@ -58,7 +62,19 @@ class APRPlugin(Plugin):
             self.sizes(batch, reps, rank.detach()),
             direction=self.spec.direction,
             rng=run.rng("random direction") if self.spec.direction == "random" else None,
+            rows=table_rows(batch) if self.spec.scope == "row" else None,
         )
         again = run.model.losses(batch, moved)
         adversarial = torch.stack([v for k, v in again.items() if k != "l2"]).sum(0)
         return {**losses, "adversarial": self.spec.gamma * adversarial}
+
+
+def table_rows(batch: Any) -> dict[str, tuple[str, Tensor]]:
+    """Where the vectors of a batch of pairs were read: the table and the row of query, positive and negative."""
+    if getattr(batch, "users", None) is None or getattr(batch, "items", None) is None or batch.negatives is None:
+        raise ParameterError("scope='row' needs batches of users and items with negatives; use scope='sample' here.")
+    return {
+        "query": ("users", batch.users),
+        "positive": ("items", batch.items),
+        "negative": ("items", batch.negatives.items),
+    }

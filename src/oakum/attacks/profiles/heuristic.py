@@ -1,7 +1,8 @@
 """Fake accounts by rule: a target part, a selected part, a filler part.
 
-The canonical profiles of the shilling literature (Lam & Riedl 2004; Burke et al. 2005). Knowledge needed: none for
-random, item means for average, popularity for bandwagon.
+The canonical profiles of the shilling literature (Lam & Riedl 2004; Burke et al. 2005; Mobasher et al. 2007). μ, σ are
+mean and standard deviation of all ratings, μ_i, σ_i those of an item; ratings are put on the nearest step that people
+really give. On a log without ratings only the choice of items and their order matter.
 """
 
 from __future__ import annotations
@@ -9,22 +10,20 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from oakum.attacks.base import Access, AddProfiles, Attack, Budget, Goal, Threat
-from oakum.data import Dataset, Ragged
+from oakum.attacks.profiles.compose import Account, Facts, Values, compose
+from oakum.data import Ids
 from oakum.errors import ParameterError
 from oakum.parameters import Range
 from oakum.seeds import Rng
-
-Values = NDArray[np.float32]
 
 
 class RandomProfiles(Attack):
     """The targets among random items.
 
-    Ratings of fillers N(μ, σ) of all ratings, rounded and clipped to the scale; targets get the top of the scale
-    (the bottom when demoting). Without ratings only the choice of items matters. Cost: accounts · length.
+    Fillers uniform over the items that people have, rated N(μ, σ); targets get the top of the scale (the bottom when
+    demoting, which needs ratings). Paper: Lam & Riedl 2004. Cost: accounts · items time, accounts · length memory.
     """
 
     slug = "random-profiles"
@@ -38,89 +37,70 @@ class RandomProfiles(Attack):
 
     def run(self, access: Access, goal: Goal, budget: Budget, rng: Rng) -> AddProfiles:
         """Compose the accounts within the budget."""
-        data = access.log()
+        facts = Facts(access.log())
         length = self.length or budget.clicks // max(1, budget.users)
         if length * budget.users > budget.clicks:
             raise ParameterError(
                 f"{budget.users} accounts of {length} events need {length * budget.users} clicks; budget {budget.clicks}."
             )
-        items, values = [], []
-        targets = self._targets(goal, budget.users, rng)
-        for own in targets:
-            selected, selected_values = self.selected(data, goal, max(0, length - len(own)), rng)
-            used = np.concatenate([own, selected])
-            count = max(0, min(length - len(used), data.num_items - len(used)))
-            filler = self.filler(data, used, count, rng)
-            items.append(np.concatenate([own, selected, filler]).astype(np.int32))
-            top = self._scale(data)[1 if goal.kind == "promote" else 0]
-            values.append(
-                np.concatenate([np.full(len(own), top), selected_values, self.ratings(data, filler, goal, rng)])
+        if goal.kind == "demote" and not facts.rated:
+            raise ParameterError(
+                f"'{facts.data.name}' has no ratings, so an account cannot speak against an item; demoting needs ratings."
             )
-        profiles = Ragged.of([x.tolist() for x in items])
-        low, high = self._scale(data)
-        rated = np.clip(np.round(np.concatenate(values)), low, high).astype(np.float32) if values else None
-        kept = rated if data.interactions.values is not None else None
-        return AddProfiles(Ragged(profiles.offsets, profiles.items, None, kept), self.knowledge)
+        accounts = []
+        for own in self._targets(goal, budget.users, rng):
+            if len(own) > length:
+                raise ParameterError(f"An account of {length} events cannot hold {len(own)} targets; give more clicks.")
+            selected, selected_values = self.selected(facts, goal, length - len(own), rng)
+            filler = self.filler(facts, goal, np.concatenate([own, selected]), length - len(own) - len(selected), rng)
+            values = np.concatenate([selected_values, self.ratings(facts, filler, goal, rng)])
+            cover = np.concatenate([selected, filler]).astype(np.int32)
+            accounts.append(Account(own, cover, values))
+        target_value = facts.bottom if goal.kind == "demote" else facts.top
+        return compose(accounts, facts, target_value, self.knowledge, rng)
 
-    def _targets(self, goal: Goal, n: int, rng: Rng) -> list[NDArray[np.int32]]:
+    def _targets(self, goal: Goal, n: int, rng: Rng) -> list[Ids]:
         codes = goal.codes
-        if self.target_mode == "all":
+        if self.target_mode == "all" or not len(codes):
             return [codes] * n
         if self.target_mode == "one":
             return [codes[i % len(codes)][None] for i in range(n)]
         return [np.unique(rng.choice(codes, len(codes))) for _ in range(n)]
 
-    def _scale(self, data: Dataset) -> tuple[float, float]:
-        values = data.interactions.values
-        return (1.0, 1.0) if values is None or not len(values) else (float(values.min()), float(values.max()))
-
-    def _moments(self, data: Dataset) -> tuple[float, float]:
-        values = data.interactions.values
-        return (1.0, 0.0) if values is None else (float(values.mean()), float(values.std()))
-
-    def selected(self, data: Dataset, goal: Goal, room: int, rng: Rng) -> tuple[NDArray[np.int32], Values]:
+    def selected(self, facts: Facts, goal: Goal, room: int, rng: Rng) -> tuple[Ids, Values]:
         """The items that this technique picks on purpose, with their ratings."""
-        return np.empty(0, np.int32), np.empty(0, np.float32)
+        return np.empty(0, np.int32), np.empty(0)
 
-    def filler(self, data: Dataset, used: NDArray[np.int32], count: int, rng: Rng) -> NDArray[np.int32]:
-        """Items that hide the purpose: uniform over those that people have, without repetition."""
-        pool = np.setdiff1d(np.flatnonzero(data.item_counts > 0), used)
+    def filler(self, facts: Facts, goal: Goal, used: Ids, count: int, rng: Rng) -> Ids:
+        """Items that hide the purpose: uniform over those that people have, without repetition, never a target."""
+        pool = _pool(facts, goal, used)
         return rng.choice(pool, min(count, len(pool)), replace=False).astype(np.int32)
 
-    def ratings(self, data: Dataset, items: NDArray[np.int32], goal: Goal, rng: Rng) -> Values:
+    def ratings(self, facts: Facts, items: Ids, goal: Goal, rng: Rng) -> Values:
         """Ratings of the fillers."""
-        mean, spread = self._moments(data)
-        return rng.normal(mean, spread, len(items)).astype(np.float32)
+        mean, spread = facts.moments
+        return rng.normal(mean, spread, len(items))
 
 
 class AverageProfiles(RandomProfiles):
     """The targets among random items that are rated as everybody rates them: N(μ_i, σ_i).
 
-    Harder to see in rating data; the same as random profiles where there are no ratings. Cost: accounts · length.
+    Harder to see in rating data; the same as random profiles where there are no ratings. Paper: Lam & Riedl 2004.
     """
 
     slug = "average-profiles"
     knowledge = "mean and spread of each item's ratings"
 
-    def ratings(self, data: Dataset, items: NDArray[np.int32], goal: Goal, rng: Rng) -> Values:
+    def ratings(self, facts: Facts, items: Ids, goal: Goal, rng: Rng) -> Values:
         """Each item's own mean and spread; items with one rating take the overall spread."""
-        log = data.interactions
-        if log.values is None:
-            return np.ones(len(items), np.float32)
-        n = np.bincount(log.items, minlength=data.num_items)
-        total = np.bincount(log.items, log.values, minlength=data.num_items)
-        squares = np.bincount(log.items, log.values.astype(np.float64) ** 2, minlength=data.num_items)
-        mean = total / np.maximum(n, 1)
-        spread = np.sqrt(np.maximum(squares / np.maximum(n, 1) - mean**2, 0))
-        spread = np.where(n > 1, spread, self._moments(data)[1])
-        return rng.normal(mean[items], spread[items]).astype(np.float32)
+        return _as_everybody(facts, items, rng)
 
 
 class BandwagonProfiles(RandomProfiles):
     """The targets beside best-sellers, so that the accounts look like many people's.
 
-    `popular_share` of the places after the targets go to the most popular items (drawn from the top `popular_pool`),
-    rated at the top of the scale; the rest is random filler. Cost: accounts · length.
+    `popular_share` of the places after the targets go to the most popular items (drawn from the top `popular_pool` of the
+    items that people have), rated at the top of the scale; the rest is random filler. Paper: Burke et al. 2005.
     """
 
     slug = "bandwagon-profiles"
@@ -128,38 +108,120 @@ class BandwagonProfiles(RandomProfiles):
     popular_share: Annotated[float, Range(0, 1), "share of the places that popular items take"] = 0.5
     popular_pool: Annotated[float, Range(above=0, high=1), "share of the catalogue that counts as popular"] = 0.05
 
-    def selected(self, data: Dataset, goal: Goal, room: int, rng: Rng) -> tuple[NDArray[np.int32], Values]:
+    def selected(self, facts: Facts, goal: Goal, room: int, rng: Rng) -> tuple[Ids, Values]:
         """Best-sellers, drawn from the pool."""
-        counts = data.item_counts.copy()
+        counts = facts.data.item_counts.copy()
         counts[goal.codes] = 0
-        size = max(1, round(self.popular_pool * np.count_nonzero(counts)))
-        wanted = min(room, round(self.popular_share * room))
-        pool = np.argsort(-counts, kind="stable")[: max(size, wanted)]
+        there = int(np.count_nonzero(counts))
+        wanted = min(round(self.popular_share * room), there)
+        pool = np.argsort(-counts, kind="stable")[: max(1, round(self.popular_pool * there), wanted)]
         items = rng.choice(pool, wanted, replace=False).astype(np.int32)
-        return items, np.full(len(items), self._scale(data)[1], np.float32)
+        return items, np.full(len(items), facts.top)
+
+
+class PopularAverageProfiles(BandwagonProfiles):
+    """Best-sellers, and fillers drawn by popularity and rated as everybody rates them: N(μ_i, σ_i).
+
+    The hybrid of bandwagon and average; looks most like a person of all profiles by rule. On logs without ratings it
+    differs from bandwagon in the choice of fillers alone.
+    """
+
+    slug = "popular-average-profiles"
+    knowledge = "how popular each item is; mean and spread of its ratings"
+
+    def filler(self, facts: Facts, goal: Goal, used: Ids, count: int, rng: Rng) -> Ids:
+        """By the number of people who have them."""
+        pool = _pool(facts, goal, used)
+        weight = facts.data.item_counts[pool].astype(np.float64)
+        chosen = rng.choice(pool, min(count, len(pool)), replace=False, p=weight / weight.sum()) if len(pool) else pool
+        return chosen.astype(np.int32)
+
+    def ratings(self, facts: Facts, items: Ids, goal: Goal, rng: Rng) -> Values:
+        """Each item's own mean and spread."""
+        return _as_everybody(facts, items, rng)
 
 
 class SegmentProfiles(RandomProfiles):
-    """The targets beside what one group of people likes: the items most often had together with the targets' fans.
+    """The targets beside what one group of people likes: the items most often had together with the targets.
 
-    `segment_share` of the places go to items liked by those who have a target (or, where nobody does, to the neighbours
-    of a random item); fillers are rated at the bottom of the scale. Cost: accounts · length.
+    `segment_share` of the places go to items of those who have a target (where nobody has one, of those who have the item
+    nearest in popularity to the first target), rated at the top; fillers at the bottom. Paper: Mobasher et al. 2007, whose
+    segment is named by hand; here the targets name it.
     """
 
     slug = "segment-profiles"
     knowledge = "what the fans of the targets have"
     segment_share: Annotated[float, Range(0, 1), "share of the places that the segment takes"] = 0.5
 
-    def selected(self, data: Dataset, goal: Goal, room: int, rng: Rng) -> tuple[NDArray[np.int32], Values]:
-        """Items by how many fans of the targets have them."""
-        x = data.matrix
-        fans = np.asarray(x[:, goal.codes].sum(1)).ravel()
+    def selected(self, facts: Facts, goal: Goal, room: int, rng: Rng) -> tuple[Ids, Values]:
+        """Items by how many fans of the targets have them; none that no fan has."""
+        x = facts.data.matrix
+        seeds: Ids = goal.codes if len(goal.codes) else np.flatnonzero(facts.known)[:1].astype(np.int32)
+        if not facts.known[seeds].any():
+            seeds = _nearest(facts, int(seeds[0]))
+        fans = np.asarray(x[:, seeds].sum(1)).ravel()
         together = np.asarray(x.T @ (fans > 0).astype(np.float32)).ravel()
         together[goal.codes] = 0
-        wanted = min(room, round(self.segment_share * room))
+        wanted = min(round(self.segment_share * room), int(np.count_nonzero(together)))
         items = np.argsort(-together, kind="stable")[:wanted].astype(np.int32)
-        return items, np.full(len(items), self._scale(data)[1], np.float32)
+        return items, np.full(len(items), facts.top)
 
-    def ratings(self, data: Dataset, items: NDArray[np.int32], goal: Goal, rng: Rng) -> Values:
+    def ratings(self, facts: Facts, items: Ids, goal: Goal, rng: Rng) -> Values:
         """The bottom of the scale."""
-        return np.full(len(items), self._scale(data)[0], np.float32)
+        return np.full(len(items), facts.bottom)
+
+
+class ReverseBandwagonProfiles(RandomProfiles):
+    """Demote: the targets beside what many people dislike, all at the bottom of the scale.
+
+    `disliked_share` of the places go to the worst-rated of the items that at least the median item's number of people
+    have; fillers N(μ, σ). Needs ratings. Paper: Mobasher et al. 2007.
+    """
+
+    slug = "reverse-bandwagon-profiles"
+    knowledge = "which items many people dislike"
+    disliked_share: Annotated[float, Range(0, 1), "share of the places that disliked items take"] = 0.5
+
+    def selected(self, facts: Facts, goal: Goal, room: int, rng: Rng) -> tuple[Ids, Values]:
+        """The worst-rated of the known ones."""
+        if not facts.rated:
+            raise ParameterError(f"'{facts.data.name}' has no ratings, so nobody is known to dislike anything.")
+        counts = facts.data.item_counts
+        often = np.flatnonzero(counts >= max(1, np.median(counts[facts.known])))
+        often = np.setdiff1d(often, goal.codes)
+        wanted = min(round(self.disliked_share * room), len(often))
+        items = often[np.argsort(facts.item_moments[0][often], kind="stable")[:wanted]].astype(np.int32)
+        return items, np.full(len(items), facts.bottom)
+
+
+class LoveHateProfiles(RandomProfiles):
+    """Everything else gets the opposite of what the targets get: knows nothing, works best for demoting.
+
+    Fillers at the top of the scale when demoting, at the bottom when promoting. Paper: Mobasher et al. 2007.
+    """
+
+    slug = "love-hate-profiles"
+    knowledge = "none"
+
+    def ratings(self, facts: Facts, items: Ids, goal: Goal, rng: Rng) -> Values:
+        """The other end of the scale."""
+        return np.full(len(items), facts.top if goal.kind == "demote" else facts.bottom)
+
+
+def _pool(facts: Facts, goal: Goal, used: Ids) -> Ids:
+    free = facts.known.copy()
+    free[used] = False
+    free[goal.codes] = False
+    return np.flatnonzero(free).astype(np.int32)
+
+
+def _as_everybody(facts: Facts, items: Ids, rng: Rng) -> Values:
+    mean, spread = facts.item_moments
+    return rng.normal(mean[items], spread[items])
+
+
+def _nearest(facts: Facts, item: int) -> Ids:
+    gap = np.abs(facts.data.item_counts - facts.data.item_counts[item]).astype(np.float64)
+    gap[~facts.known] = np.inf
+    gap[item] = np.inf
+    return np.array([np.argmin(gap)], np.int32)
