@@ -38,6 +38,7 @@ BASELINES = ("popularity", "recent", "decayed", "repeat-last", "own-history", "m
 QUICK = {"users": 3000, "newcomers": 500, "seeds": 2, "epochs": 12, "shares": (0.01, 0.03), "drill_seeds": 1}
 FULL = {"users": 6000, "newcomers": 2000, "seeds": 2, "epochs": 16, "shares": (0.01, 0.03), "drill_seeds": 2}
 
+
 def default_systems(data: Dataset, mode: str) -> list[str]:
     """A baseline, a neighbour model, a linear one and a trained one; the full audit adds iALS and the graph."""
     out = ["popularity", "item-knn"]
