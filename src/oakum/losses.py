@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -24,23 +25,23 @@ def sampled_softmax(positive: Tensor, negative: Tensor, log_q: Tensor | None = N
     return torch.logsumexp(torch.cat([positive.unsqueeze(-1), negative], -1), -1) - positive
 
 
-def softmax(query: Tensor, items: Tensor, target: Tensor, *, block: int = 4096) -> Tensor:
-    """Full softmax over all items, logits never held at once. [b, d], [i, d], [b] -> [b].
+def softmax(query: Tensor, positive: Tensor, items: Tensor, *, largest: int = 1 << 26) -> Tensor:
+    """Full softmax over all items: log Σ_j exp(q · E_j) − q · positive. [b, d], [b, d], [i, d] -> [b].
 
-    Cost b · i · d forward, the same twice backward; memory block · i.
+    The positive comes as a vector of its own, so that whoever moves it moves the loss. Cost b · i · d forward, twice that
+    backward; above `largest` logits they are computed in blocks and again backward, never held at once.
     """
-    out = []
-    for start in range(0, len(query), block):
-        q, t = query[start : start + block], target[start : start + block]
-        if query.requires_grad and len(query) > block:
-            out.append(torch.utils.checkpoint.checkpoint(_softmax_block, q, items, t, use_reentrant=False))
-        else:
-            out.append(_softmax_block(q, items, t))
-    return torch.cat(out) if out else query.new_zeros(0)
+    rows = max(1, largest // max(1, len(items)))
+    if len(query) <= rows:
+        total = torch.logsumexp(query @ items.T, -1)
+    else:
+        parts = [checkpoint(_log_total, q, items, use_reentrant=False) for q in query.split(rows)]
+        total = torch.cat(parts)
+    return total - (query * positive).sum(-1)
 
 
-def _softmax_block(query: Tensor, items: Tensor, target: Tensor) -> Tensor:
-    return F.cross_entropy(query @ items.T, target, reduction="none")
+def _log_total(query: Tensor, items: Tensor) -> Tensor:
+    return torch.logsumexp(query @ items.T, -1)
 
 
 def gbce(positive: Tensor, negative: Tensor, num_items: int, calibration: float = 0.75) -> Tensor:

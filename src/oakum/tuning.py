@@ -60,11 +60,7 @@ def tune(
             fitted = fit(spec, parts, plan=plan or None, seed=seed)
         except OakumError as error:
             raise optuna.TrialPruned(str(error)) from None
-        value = (
-            validation.measure(fitted.scorer, metric)
-            if not spec_is_learned(spec)
-            else validation.measure(fitted.model, metric)
-        )
+        value = validation.measure(fitted.model, metric)
         history.append({"settings": chosen, "value": value})
         tell(f"{len(history)}/{trials}: {metric} {value:.4f}  {chosen}")
         return value

@@ -20,11 +20,12 @@ from tests.toys import random_log  # noqa: E402
 
 
 def settings(slug: str, folder: Path | None) -> dict[str, Any]:
-    plan = dict((entries()[slug].contract or {}).get("plan", {}))
+    contract = entries()[slug].contract or {}
+    plan = dict(contract.get("plan", {}))
     return {
         **plan,
         "epochs": 4,
-        "batch_size": 128,
+        "batch_size": 12 if contract.get("sequence") else 128,
         "evaluate_every": 1,
         "checkpoint": None if folder is None else str(folder),
     }

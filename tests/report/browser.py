@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-pipe", "--hide-scrollbars",
-)  # fmt: skip
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--disable-dev-shm-usage", "--remote-debugging-pipe", "--hide-scrollbars"),
+)
 
 
 class Browser:
@@ -36,8 +37,10 @@ class Browser:
         command = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
         self._process = subprocess.Popen(
             ["/bin/bash", "-c", command, "chromium", program, *FLAGS, f"--user-data-dir={folder}", "about:blank"],
-            pass_fds=(theirs_in, theirs_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            pass_fds=(theirs_in, theirs_out),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(theirs_in)
         os.close(theirs_out)
         self._numbers, self._rest = itertools.count(1), b""
@@ -116,11 +119,8 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """Errors of the console, the policy and the page since `open`."""
-        out = []
-        for e in self.events:
-            if e["method"] in ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"):
-                out.append(json.dumps(e["params"]))
-        return out
+        kinds = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+        return [json.dumps(e["params"]) for e in self.events if e["method"] in kinds]
 
     def close(self) -> None:
         """End it."""

@@ -50,19 +50,22 @@ def _drill(subject: str, title: str, after: float, loss: float, pca: float) -> F
     cures = [
         Cure(
             slug="vat",
-            sentence=f"it takes back 81 % of what the attack won (exposure {after * 19:.2f} %) and changes NDCG@10 by -1.2 % on clean data.",
+            sentence=f"it takes back 81 % of what the attack won (exposure {after * 19:.2f} %) and changes "
+            "NDCG@10 by -1.2 % on clean data.",
             after=about(after * 0.19, 0.0033),
             price=about(-0.012, 0.0071),
         ),
         Cure(
             slug="apr",
-            sentence=f"it takes back 22 % of what the attack won (exposure {after * 78:.2f} %) and changes NDCG@10 by +0.4 % on clean data.",
+            sentence=f"it takes back 22 % of what the attack won (exposure {after * 78:.2f} %) and changes "
+            "NDCG@10 by +0.4 % on clean data.",
             after=about(after * 0.78, 0.0058),
             price=about(0.004, 0.0065),
         ),
         Cure(
             slug="pca",
-            sentence=f"it takes back {100 * (1 - pca):.0f} % of what the attack won and changes NDCG@10 by -2.9 % on clean data.",
+            sentence=f"it takes back {100 * (1 - pca):.0f} % of what the attack won and changes NDCG@10 by "
+            "-2.9 % on clean data.",
             after=about(after * pca, 0.0049),
             price=about(-0.029, 0.0064),
         ),
@@ -93,12 +96,14 @@ def _drill(subject: str, title: str, after: float, loss: float, pca: float) -> F
         verdict="weak" if loss >= 0.5 else "notice",
         loss=loss,
         sentence=(
-            f"{title}: 38 fake accounts (1.3 % of 2,914) put a cold item before 5 % of people. 87 accounts of the technique "
+            f"{title}: 38 fake accounts (1.3 % of 2,914) put a cold item before 5 % of people. 87 accounts "
+            "of the technique "
             f"'bandwagon-profiles' move the exposure of 5 cold items from 0.08 % to {100 * after:.2f} % "
             f"[{100 * attacked.low:.2f} %, {100 * attacked.high:.2f} %] of genuine lists."
         ),
         measure=(
-            "T-HR@10: mean over 5 targets of the share of genuine people without the target whose top 10 holds it; training "
+            "T-HR@10: mean over 5 targets of the share of genuine people without the target whose top 10 "
+            "holds it; training "
             "and validation items removed; fake accounts never counted"
         ),
         clean=clean,
@@ -131,7 +136,8 @@ def _drill(subject: str, title: str, after: float, loss: float, pca: float) -> F
             Plot(
                 kind="heat",
                 title="Technique by number of accounts",
-                alt="Exposure in per cent by technique and share of fake accounts; bandwagon profiles at 3 % are worst.",
+                alt="Exposure in per cent by technique and share of fake accounts; bandwagon profiles at 3 "
+                "% are worst.",
                 x_label="fake accounts",
                 series=grid,
             ),
@@ -154,7 +160,8 @@ def _stable(subject: str, value: float, floor: float | None, loss: float) -> Fin
         subject=subject,
         verdict="weak" if loss >= 0.5 else "notice" if loss >= 0.25 else "fine",
         loss=loss,
-        sentence=f"With one random event out of 98,114 removed and the same seed, the lists of {subject} agree with the old ones to {value:.3f}.",
+        sentence=f"With one random event out of 98,114 removed and the same seed, the lists of {subject} "
+        f"agree with the old ones to {value:.3f}.",
         measure="rank-biased overlap of the top 10 (p = 0.9), 1 = the same lists, mean over test users",
         clean=beside,
         attacked=moved,
@@ -192,7 +199,8 @@ def _others() -> list[Finding]:
         subject="ease",
         verdict="fine",
         loss=0.0,
-        sentence="EASE beats the best baseline (popularity): NDCG@10 0.104 [0.100, 0.108], a paired gain of 0.0421 [0.0388, 0.0454] (67.8 %).",
+        sentence="EASE beats the best baseline (popularity): NDCG@10 0.104 [0.100, 0.108], a paired gain "
+        "of 0.0421 [0.0388, 0.0454] (67.8 %).",
         measure="paired difference of NDCG@10 to the best baseline over test users, all items ranked",
         clean=about(0.1042, 0.0041),
         evidence=[
@@ -208,7 +216,8 @@ def _others() -> list[Finding]:
         subject="bpr-mf",
         verdict="notice",
         loss=0.44,
-        sentence="Retraining BPRMF on the same data with another seed changes 40.9 % of the top 10 [40.1 %, 41.7 %] and the first item of 47.2 % of people.",
+        sentence="Retraining BPRMF on the same data with another seed changes 40.9 % of the top 10 [40.1 "
+        "%, 41.7 %] and the first item of 47.2 % of people.",
         measure="churn@10: share of the top 10 not in the list of the other seed, mean over test users",
         clean=about(0.409, 0.008),
         evidence=[
@@ -226,8 +235,11 @@ def _others() -> list[Finding]:
         subject="item-knn",
         verdict="fine",
         loss=0.24,
-        sentence="What ItemKNN shows is 2.10 times as popular as what people had before [2.06, 2.14]; the most popular 1 % of items fills 18.3 % of the places, and 31.0 % of the catalogue is shown to anyone.",
-        measure="popularity lift: mean popularity of the top 10 over mean popularity of the own history, a user",
+        sentence="What ItemKNN shows is 2.10 times as popular as what people had before [2.06, 2.14]; the "
+        "most popular 1 % of items fills 18.3 % of the places, and 31.0 % of the catalogue is shown to "
+        "anyone.",
+        measure="popularity lift: mean popularity of the top 10 over mean popularity of the own history, a "
+        "user",
         clean=about(2.1, 0.04),
         evidence=[
             *({"system": s, "lift": f"{v:.2f} [{v - 0.04:.2f}, {v + 0.04:.2f}]", "gini": 0.93 - 0.02 * i, "coverage": f"{3 + 9 * i}.0 %"} for i, (s, v) in enumerate(zip(names, lifts, strict=True))),
@@ -248,7 +260,9 @@ def _others() -> list[Finding]:
         subject="bpr-mf",
         verdict="notice",
         loss=0.31,
-        sentence="A stranger who hands in a history gets 83.0 % of the accuracy that BPRMF gives people it was trained on; 12.4 % of the test events are of items it never saw and cannot be recommended, and 214 test users have no past and get popular items.",
+        sentence="A stranger who hands in a history gets 83.0 % of the accuracy that BPRMF gives people it "
+        "was trained on; 12.4 % of the test events are of items it never saw and cannot be recommended, "
+        "and 214 test users have no past and get popular items.",
         measure="NDCG@10 of test users asked by history alone, against the same users asked by name",
         clean=about(0.0899, 0.0089, 500),
         attacked=about(0.0746, 0.0082, 500),
@@ -267,7 +281,8 @@ def _others() -> list[Finding]:
         subject="ease",
         verdict="fine",
         loss=0.08,
-        sentence="After one logistic curve fitted on half of the people, the scores of EASE miss the true hit rate of the other half by 0.0061 on average, where the mean rate is 0.0742.",
+        sentence="After one logistic curve fitted on half of the people, the scores of EASE miss the true "
+        "hit rate of the other half by 0.0061 on average, where the mean rate is 0.0742.",
         measure="expected calibration error over 10 equal-sized bins of the top 20, users of the other half",
         clean=about(0.131, 0.003, 1457),
         evidence=[{"scores": "as they are, clipped to [0, 1]", "error": 0.2134}, {"scores": "after one logistic curve", "error": 0.0061}],

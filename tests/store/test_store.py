@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -81,12 +82,8 @@ def test_any_change_is_refused_or_harmless(
         head = json.loads((folder / "schema.json").read_text())
         head["files"][name] = hashlib.sha256(bytes(content)).hexdigest()
         (folder / "schema.json").write_text(json.dumps(head))
-    try:
-        again = load(folder)
-    except ModelFileError as error:
-        assert str(error)
-    else:
-        assert len(again.items) == len(model.items)
+    with contextlib.suppress(ModelFileError):  # any other exception fails the test
+        assert len(load(folder).items) == len(model.items)
 
 
 def test_foreign_folders_and_versions_are_refused(model: Any, tmp_path: Path) -> None:

@@ -73,12 +73,21 @@ class NewcomersAudit(Audit):
                         {"asked": "paired difference", "ndcg@10": within(gap.difference, 4)},
                         {"asked": "strangers left without an answer", "ndcg@10": percent(silent)},
                     ],
-                    advice=(
-                        "Retrain more often, or use a model that reads item content, where the cold share hurts."
-                        if cold_events > 0.1
-                        else ""
-                    ),
+                    advice=" ".join(_advice(system.slug, kept, cold_events)),
                     power=f"{len(rows)} test users asked twice.",
                 )
             )
         return out
+
+
+def _advice(slug: str, kept: float, cold: float) -> list[str]:
+    out = []
+    if kept < 0.95:
+        out.append(
+            f"Fit '{slug}' again more often, or answer strangers with a model that reads histories (item-knn, ease)."
+        )
+    if cold > 0.1:
+        out.append(
+            "Retrain more often, or use a model that reads item content: many test events are of items it never saw."
+        )
+    return out

@@ -12,21 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from oakum.audits.accuracy import (
-    METRICS,
-    AccuracyAudit,
-    ChurnAudit,
-    StabilityAudit,
-    clean_trials,
-    comparisons_of,
-    table_of,
-)
+from oakum.audits.accuracy import METRICS, AccuracyAudit, clean_trials, comparisons_of, table_of
 from oakum.audits.base import Audit, Subject, System
 from oakum.audits.calibration import CalibrationAudit
 from oakum.audits.newcomers import NewcomersAudit
 from oakum.audits.poisoning import PoisoningDrill
 from oakum.audits.popularity import PopularityAudit
 from oakum.audits.record import AuditReport, Finding
+from oakum.audits.stability import ChurnAudit, StabilityAudit
 from oakum.audits.trials import Trial, run_trials
 from oakum.catalogue import entry, load_class
 from oakum.data import Dataset
@@ -43,15 +36,7 @@ from oakum.splits.protocol import Split
 
 BASELINES = ("popularity", "recent", "decayed", "repeat-last", "own-history", "markov")
 QUICK = {"users": 3000, "newcomers": 500, "seeds": 2, "epochs": 12, "shares": (0.01, 0.03), "drill_seeds": 1}
-FULL = {
-    "users": 6000,
-    "newcomers": 2000,
-    "seeds": 2,
-    "epochs": 30,
-    "shares": (0.003, 0.01, 0.03),
-    "drill_seeds": 2,
-}
-
+FULL = {"users": 6000, "newcomers": 2000, "seeds": 2, "epochs": 16, "shares": (0.01, 0.03), "drill_seeds": 2}
 
 def default_systems(data: Dataset, mode: str) -> list[str]:
     """A baseline, a neighbour model, a linear one and a trained one; the full audit adds iALS and the graph."""
@@ -82,9 +67,9 @@ def audit_plan(spec: Spec, data: Dataset, settings: Mapping[str, Any]) -> dict[s
 
 def audits_for(mode: str, settings: Mapping[str, Any]) -> list[Audit]:
     """The audits of a run, in the order of the report."""
-    drill = PoisoningDrill(shares=tuple(settings["shares"]), seeds=int(settings["drill_seeds"]))
+    drill = PoisoningDrill(shares=tuple(settings["shares"]), seeds=int(settings["drill_seeds"]), eps=(0.1, 0.3))
     if mode == "quick":
-        drill = drill.replace(attacks=("bandwagon-profiles",), cures=("vat", "pca"), eps=(0.1, 0.3))
+        drill = drill.replace(attacks=("bandwagon-profiles",))
     return [
         AccuracyAudit(), drill, StabilityAudit(), ChurnAudit(), PopularityAudit(), NewcomersAudit(), CalibrationAudit()
     ]  # fmt: skip

@@ -210,7 +210,10 @@ def run_trials(
 def _write(folder: Path | None, name: str, result: Result) -> None:
     if folder is None:
         return
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
+
+    from oakum.errors import OakumError
 
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{name}.{os.getpid()}"
@@ -219,6 +222,10 @@ def _write(folder: Path | None, name: str, result: Result) -> None:
     try:
         save_file(arrays, str(aside), metadata={"record": json.dumps(result.record, default=str)})
         os.replace(aside, folder / f"{name}.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise OakumError(
+            f"A finished fit could not be kept in {folder}: {error}. Free some space and run again."
+        ) from None
     finally:
         aside.unlink(missing_ok=True)
 

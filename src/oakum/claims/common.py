@@ -13,8 +13,7 @@ def published(folder: Path) -> Any:
     from oakum.data.read import read_parts
     from oakum.splits import split_from_parts
 
-    found = {n: next(folder.glob(f"{n}.*")) for n in ("train", "test")}
-    train, test, _ = read_parts(found["train"], found["test"])
+    train, test, _ = read_parts(folder)
     return split_from_parts(train, test, carve=0)
 
 

@@ -44,24 +44,15 @@ def read_split(path: str, rule: str, seed: int, columns: dict[str, str | None] |
     from oakum.splits import split, split_from_parts
 
     folder = Path(path)
-    if folder.is_dir() and rule in ("auto", "files"):
-        found = {n: _part(folder, n) for n in ("train", "test", "valid")}
-        if found["train"] and found["test"]:
-            train, test, valid = read_parts(found["train"], found["test"], found["valid"], **(columns or {}))
-            say(f"Took {found['train'].name} and {found['test'].name} as published parts.")
-            return split_from_parts(train, test, valid, seed=seed)
+    if folder.is_dir() and rule in ("auto", "files") and any(folder.glob("train*")) and any(folder.glob("test*")):
+        given: dict[str, Any] = {k: v for k, v in (columns or {}).items() if v}
+        train, test, valid = read_parts(folder, **given)
+        say(f"Took the train and test files of {path} as published parts.")
+        return split_from_parts(train, test, valid, seed=seed)
     data = read_log(path, **(columns or {}))
     if rule == "files":
         raise DataError(f"{path} holds no train and test files; name a folder that does, or another split.")
     return split(data, rule, seed=seed)
-
-
-def _part(folder: Path, name: str) -> Path | None:
-    names = {"valid": ("valid", "validation")}.get(name, (name,))
-    return next(
-        (p for n in names for p in sorted(folder.glob(f"{n}.*")) if p.suffix in (".parquet", ".csv", ".tsv", ".txt")),
-        None,
-    )
 
 
 def say(text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oakum.cli.common import read_log, show
+from oakum.cli.common import read_log, say, show
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -21,10 +21,20 @@ Log = Annotated[str, typer.Argument(help="A log.")]
 
 @group.command()
 def check(log: Log, as_json: Json = False) -> None:
-    """Read a log and say what was guessed and what would spoil a training; exit 2 with the place of the first error."""
+    """Read a log and say what was guessed and what would spoil a training; exit 2 where it cannot be used.
+
+    All faulty columns are named in one pass, with the place of the first fault of each.
+    """
+    from oakum.data.validate import check as check_data
     from oakum.splits import split
     from oakum.splits.lint import lint
 
+    issues = check_data(log)
+    if any(i.level == "error" for i in issues):
+        for issue in issues:
+            say(f"{issue.level}: {issue}")
+        show({"issues": [i.to_json() for i in issues]}, as_json)
+        raise typer.Exit(2)
     data = read_log(log)
     found = [f.to_json() for f in lint(split(data))]
     lines = [f"{len(data):,} events of {data.num_users:,} users and {data.num_items:,} items: fine to read."]

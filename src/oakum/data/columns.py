@@ -1,210 +1,189 @@
-"""Which column is what: guessed by name, then by place; the guess is always stated."""
+"""Which column is what: guessed by name, then by place and type; every guess is stated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from oakum.errors import DataError, nearest
+from oakum.data.issues import refuse
+from oakum.errors import nearest
+
+
+def _words(*lines: str) -> tuple[str, ...]:
+    return tuple(word for line in lines for word in line.split())
+
 
 NAMES = {
-    "user": [
-        "user_id",
-        "user",
-        "userid",
-        "uid",
-        "u",
-        "customer_id",
-        "customer",
-        "customerid",
-        "client_id",
-        "client",
-        "visitor_id",
-        "visitorid",
-        "visitor",
-        "session_id",
-        "session",
-        "sessionid",
-        "account_id",
-        "account",
-        "person_id",
-        "person",
-        "member_id",
-        "reviewer_id",
-        "reviewerid",
-        "profile_id",
-        "query_id",
-        "report_id",
-    ],
-    "item": [
-        "item_id",
-        "item",
-        "itemid",
-        "iid",
-        "i",
-        "product_id",
-        "product",
-        "productid",
-        "movie_id",
-        "movieid",
-        "movie",
-        "artist_id",
-        "artistid",
-        "artist",
-        "track_id",
-        "track",
-        "song_id",
-        "song",
-        "book_id",
-        "isbn",
-        "asin",
-        "article_id",
-        "article",
-        "business_id",
-        "sku",
-        "technique_id",
-        "parent_asin",
-        "venue_id",
-        "poi",
-    ],
-    "value": [
-        "rating",
-        "score",
-        "stars",
-        "value",
-        "plays",
-        "play_count",
-        "playcount",
-        "count",
-        "weight",
-        "label",
-        "quantity",
-        "preference",
-        "grade",
-    ],
-    "time": [
-        "timestamp",
-        "time",
-        "ts",
-        "datetime",
-        "date",
-        "event_time",
-        "created_at",
-        "unixreviewtime",
-        "reviewtime",
-        "at",
-        "when",
-        "position",
-    ],
+    "user": _words(
+        "user_id user userid uid user_name username customer_id customer customerid client_id client visitor_id",
+        "visitorid visitor account_id account member_id member person_id person reviewer_id reviewerid reviewer",
+        "profile_id listener listener_id buyer_id player_id session_id session sessionid query_id report_id u",
+    ),
+    "item": _words(
+        "item_id item itemid iid product_id product productid movie_id movieid movie artist_id artistid artist",
+        "track_id trackid track song_id songid song book_id bookid book isbn parent_asin asin business_id business",
+        "venue_id venue venueid poi_id poi article_id articleid article news_id newsid video_id videoid game_id",
+        "gameid app_id content_id document_id doc_id sku goods_id listing_id hotel_id recipe_id photo_id post_id",
+        "bundle_id technique_id i",
+    ),
+    "value": _words(
+        "rating ratings score stars value plays play_count playcount listen_count count weight overall preference",
+        "grade relevance label quantity use_count clicks click hours feedback",
+    ),
+    "time": _words(
+        "timestamp time ts unix_timestamp unix_time unixreviewtime datetime event_time eventtime created_at date",
+        "event_date review_time reviewtime review_date at when",
+    ),
 }
+ORDER = ("position", "order", "step", "rank_in_sequence", "sequence_number")
+_OTHER = _words("split part fold day domain behaviour behavior collection label set")
+_NEVER_IDS = frozenset([*NAMES["value"], *NAMES["time"], *ORDER, *_OTHER])
+ROLES = ("user", "item", "value", "time")
+
+
+@dataclass
+class Roles:
+    """Column of each role found, of the order within a history, and sentences on what was guessed."""
+
+    user: str
+    item: str
+    value: str | None = None
+    time: str | None = None
+    position: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def used(self) -> list[str]:
+        """The columns that have a role."""
+        return [c for c in (self.user, self.item, self.value, self.time, self.position) if c is not None]
 
 
 def plain(name: str) -> str:
-    """A column name without case, type suffix (`user_id:token`) and surroundings."""
-    return name.split(":")[0].strip().strip('"').lower().replace(" ", "_").replace("-", "_")
+    """A column name in lower case with underscores, without the type of an atomic file (`user_id:token`)."""
+    name = name.split(":")[0].strip().strip('"')
+    if name != name.upper():
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+    return re.sub(r"[\s\-.]+", "_", name).lower()
 
 
-def guess(columns: Sequence[str], given: dict[str, str | None], where: str) -> tuple[dict[str, str], list[str]]:
-    """Column of each role, and sentences on what was guessed. Raises `DataError` where user or item has none."""
+def guess(
+    schema: Mapping[str, pl.DataType],
+    given: Mapping[str, str | None],
+    where: str,
+    *,
+    known: Mapping[str, str] | None = None,
+    named: bool = True,
+    by_place: bool = True,
+    sample: pl.DataFrame | None = None,
+) -> Roles:
+    """The roles of the columns.
+
+    given: names that the user said ("" leaves a role empty); known: names that the format itself says. named:
+    False for a file without a header, whose columns are then taken by place; a table with names is guessed by
+    place only where it is narrow and `by_place` allows it. Raises `DataError` where user or item has none.
+
+    """
+    columns = list(schema)
+    if not columns:
+        refuse(where, "no columns", "Expected a user, an item and perhaps a value and a time.")
     out: dict[str, str] = {}
     notes: list[str] = []
-    for role, name in given.items():
-        if name is not None:
-            if name not in columns:
-                raise DataError(
-                    f"{where} has no column '{name}' (asked for as {role}).{nearest(name, columns)} "
-                    f"Columns found: {', '.join(columns)}."
-                )
+    for role in ROLES:
+        name = given.get(role)
+        if name:
+            if name not in schema:
+                asked = f"no column '{name}', which was given as the {role}"
+                refuse(where, asked, f"{nearest(name, columns).strip()} Columns: {_listed(columns)}.".strip())
+            if name in out.values():
+                refuse(where, f"column '{name}' was given two roles", "Name one column for each role.")
             out[role] = name
-    by_plain = {plain(c): c for c in reversed(columns)}
-    for role, known in NAMES.items():
-        if role not in out:
-            found = next((by_plain[k] for k in known if k in by_plain and by_plain[k] not in out.values()), None)
-            if found is not None:
-                out[role] = found
-                notes.append(f"Took column '{found}' as {role}.")
-    missing = [r for r in ("user", "item") if r not in out]
-    if missing:
-        role = missing[0]
-        raise DataError(
-            f"{where} has no column for the {role}: expected a name such as {', '.join(NAMES[role][:3])}; found "
-            f"{', '.join(columns) or 'no columns'}. Rename one, or say which it is with {role}=NAME (--{role} NAME)."
-        )
-    return out, notes
-
-
-def times_of(column: pl.Series, name: str, where: str, first_line: int) -> tuple[NDArray[np.int64], str]:
-    """Microseconds since 1970 from whatever spells a time, and a sentence on the unit found."""
-    kind = column.dtype
-    if kind.is_temporal():
-        return column.cast(pl.Datetime("us")).dt.epoch("us").to_numpy(), f"Read '{name}' as dates."
-    if kind == pl.String:
-        number = column.cast(pl.Float64, strict=False)
-        if number.null_count() == column.null_count():
-            column = number
-        else:
-            parsed = _dates(column)
-            bad = parsed.is_null() & number.is_null() & column.is_not_null()
-            bad = bad if bad.any() else parsed.is_null() & column.is_not_null()
-            if bad.any():
-                row = int(bad.arg_max() or 0)
-                raise DataError(
-                    f"{where}, row {row + 1} (line {row + first_line}), column '{name}': {column[row]!r} is no time. Expected "
-                    "a number of seconds or milliseconds since 1970, or a date such as 2024-05-01T12:00:00."
-                )
-            return parsed.dt.epoch("us").to_numpy(), f"Read '{name}' as dates."
-    values = column.cast(pl.Float64).to_numpy()
-    top = float(np.nanmax(np.abs(values))) if len(values) else 0.0
-    for limit, scale, unit in (
-        (1e11, 1e6, "seconds"),
-        (1e14, 1e3, "milliseconds"),
-        (1e17, 1.0, "microseconds"),
-    ):
-        if top < limit:
-            break
-    else:
-        scale, unit = 1e-3, "nanoseconds"
-    whole = column.cast(pl.Int64, strict=False)
-    if column.dtype.is_integer() and whole.null_count() == 0:
-        exact = whole.to_numpy()
-        return (exact * int(scale) if scale >= 1 else exact // 1000), f"Read '{name}' as {unit} since 1970."
-    return (values * scale).astype(np.int64), f"Read '{name}' as {unit} since 1970."
-
-
-def _dates(column: pl.Series) -> pl.Series:
-    for form in (
-        None,
-        "%Y-%m-%d %H:%M:%S",
-        "%Y-%m-%dT%H:%M:%S%.fZ",
-        "%Y-%m-%dT%H:%M:%S%.f%z",
-        "%Y/%m/%d",
-        "%m/%d/%Y",
-    ):
-        try:
-            parsed = column.str.to_datetime(form, strict=False, time_unit="us")
-        except pl.exceptions.PolarsError:
-            try:
-                parsed = column.str.to_date(form, strict=False).cast(pl.Datetime("us"))
-            except pl.exceptions.PolarsError:
+    empty = {role for role in ROLES if given.get(role) == ""}
+    for role, name in (known or {}).items():
+        if role not in empty and name not in out.values():
+            out.setdefault(role, name)
+    by_plain: dict[str, str] = {}
+    for column in columns:
+        by_plain.setdefault(plain(column), column)
+        by_plain.setdefault(plain(column).replace("_", ""), column)
+    if named:
+        for role in ROLES:
+            if role in out or role in empty:
                 continue
-        if parsed.null_count() == column.null_count():
-            return parsed.dt.replace_time_zone(None) if parsed.dtype.time_zone else parsed  # type: ignore[attr-defined]
-    return pl.Series(column.name, [None] * len(column), dtype=pl.Datetime("us"))
+            found = next((by_plain[n] for n in NAMES[role] if n in by_plain and by_plain[n] not in out.values()), None)
+            if found is not None and not schema[found].is_nested():
+                out[role] = found
+                notes.append(f"Took column '{found}' as the {role}.")
+    _by_place(schema, out, empty, notes, named, by_place, sample)
+    for role in ("user", "item"):
+        if role not in out:
+            refuse(
+                where,
+                f"no column for the {role} among {_listed(columns)}",
+                f"Expected a name such as {', '.join(NAMES[role][:3])}: rename one, or say which it is with "
+                f"{role}=NAME.",
+            )
+    position = None
+    if "time" not in out and "time" not in empty and named:
+        position = next((by_plain[n] for n in ORDER if n in by_plain and by_plain[n] not in out.values()), None)
+        if position is not None and not schema[position].is_integer():
+            position = None
+    return Roles(out["user"], out["item"], out.get("value"), out.get("time"), position, notes)
 
 
-def numbers_of(column: pl.Series, name: str, where: str, first_line: int) -> NDArray[np.float32]:
-    """Float32 values; the first cell that is no finite number is named."""
-    number = column.cast(pl.Float64, strict=False)
-    bad: Any = number.is_null() | ~number.is_finite().fill_null(False)
-    if bad.any():
-        row = int(bad.arg_max())
-        found = "nothing" if column[row] is None else repr(column[row])
-        raise DataError(
-            f"{where}, row {row + 1} (line {row + first_line}), column '{name}': found {found}, expected a number. Correct "
-            "the cell, remove the row, or name another value column."
-        )
-    return number.to_numpy().astype(np.float32)
+def _by_place(
+    schema: Mapping[str, pl.DataType],
+    out: dict[str, str],
+    empty: set[str],
+    notes: list[str],
+    named: bool,
+    by_place: bool,
+    sample: pl.DataFrame | None,
+) -> None:
+    """Fill what names did not say: ids from the left where the table is narrow, then a value and a time by
+    type.
+    """
+    free = [c for c, kind in schema.items() if c not in out.values() and not kind.is_nested()]
+    narrow = not named or (by_place and len(schema) <= 4)
+    for role in ("user", "item"):
+        if role not in out and narrow:
+            ids = [c for c in free if _is_id(schema[c]) and plain(c) not in _NEVER_IDS]
+            if ids:
+                out[role] = ids[0]
+                free.remove(ids[0])
+                notes.append(f"Took column '{ids[0]}' as the {role} by its place{' (no header)' if not named else ''}.")
+    for column in list(free):
+        if "time" in out or "time" in empty:
+            break
+        if schema[column].is_temporal() and schema[column] != pl.Duration and schema[column] != pl.Time:
+            out["time"] = column
+            free.remove(column)
+            notes.append(f"Took column '{column}' as the time, for its type.")
+    if named or sample is None:
+        return
+    for column in free:
+        if "time" not in out and "time" not in empty and _looks_like_time(sample[column]):
+            out["time"] = column
+            notes.append(f"Took column '{column}' as the time, for its size.")
+        elif "value" not in out and "value" not in empty and schema[column].is_numeric():
+            out["value"] = column
+            notes.append(f"Took column '{column}' as the value by its place.")
+
+
+def _is_id(kind: pl.DataType) -> bool:
+    return kind.is_integer() or kind == pl.String or kind == pl.Categorical or kind == pl.Enum
+
+
+def _looks_like_time(column: pl.Series) -> bool:
+    column = column.drop_nulls()
+    if not len(column):
+        return False
+    if column.dtype.is_numeric():
+        return bool((column.cast(pl.Float64) >= 1e8).all())
+    return column.dtype == pl.String and bool(column.str.contains(r"^\d{4}[-/]\d{1,2}[-/]\d{1,2}").all())
+
+
+def _listed(columns: list[str]) -> str:
+    shown = ", ".join(repr(c)[:40] for c in columns[:12])
+    return f"{shown} and {len(columns) - 12} more" if len(columns) > 12 else shown

@@ -5,60 +5,104 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from oakum.data.dataset import Dataset
-from oakum.errors import DataError, ParameterError
+from oakum.errors import DataError, ParameterError, nearest
 
 ENDINGS = (".csv", ".tsv", ".parquet", ".arrow", ".jsonl", ".inter", ".txt")
+_SINCE_1973 = 10**14  # microseconds above which whole microseconds cannot be taken for another unit
 
 
 def frame_from(data: Dataset) -> pl.DataFrame:
-    """The events under their own ids: user_id, item_id, rating?, timestamp? (seconds), further fields."""
+    """The events under their own ids: user_id, item_id, rating?, timestamp?, context fields.
+
+    timestamp: whole seconds where all times are; else whole microseconds, or (before March 1973, where their
+    size would not tell the unit) seconds with a fraction.
+
+    """
     log = data.interactions
     columns: dict[str, object] = {
-        "user_id": data.users.ids.gather(log.users.astype("int64")),
-        "item_id": data.items.ids.gather(log.items.astype("int64")),
+        "user_id": data.users.ids.gather(log.users.astype(np.int64)),
+        "item_id": data.items.ids.gather(log.items.astype(np.int64)),
     }
     if log.values is not None:
         columns["rating"] = log.values
     if log.times is not None:
-        columns["timestamp"] = log.times // 1_000_000 if not (log.times % 1_000_000).any() else log.times / 1e6
+        if not (log.times % 1_000_000).any():
+            columns["timestamp"] = log.times // 1_000_000
+        elif log.times.min() >= _SINCE_1973:
+            columns["timestamp"] = log.times
+        else:
+            columns["timestamp"] = log.times / 1e6
     columns.update({k: v for k, v in log.fields.items() if k not in columns})
     return pl.DataFrame(columns)
 
 
 def convert(data: Dataset, path: str | Path) -> Path:
-    """Write the log as its ending says: .csv .tsv .parquet .arrow .jsonl .inter (RecBole) .txt (a user a line)."""
+    """Write the events as the ending says: .csv .tsv .parquet .arrow .jsonl .inter (RecBole) .txt (a user a
+    line).
+
+    `.txt` keeps who had what in the order of each history, and nothing else. The file appears whole or not at
+    all. Raises `DataError` where ids cannot be spelt in the form asked for (tabs in `.inter`, spaces in
+    `.txt`).
+
+    """
     path = Path(path)
     if path.suffix not in ENDINGS:
-        raise ParameterError(f"'{path.name}' ends in none of {', '.join(ENDINGS)}, so its format is not known.")
-    frame = frame_from(data)
-    path.parent.mkdir(parents=True, exist_ok=True)
+        raise ParameterError(
+            f"'{path.name}' ends in none of {', '.join(ENDINGS)}, so its format is not "
+            f"known.{nearest(path.suffix, ENDINGS)}"
+        )
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if path.suffix in (".csv", ".tsv"):
-            frame.write_csv(aside, separator="," if path.suffix == ".csv" else "\t")
-        elif path.suffix == ".parquet":
-            frame.write_parquet(aside)
-        elif path.suffix == ".arrow":
-            frame.write_ipc(aside)
-        elif path.suffix == ".jsonl":
-            frame.write_ndjson(aside)
-        elif path.suffix == ".inter":
-            kinds = {"user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float"}
-            frame = frame.rename({c: f"{c}:{kinds.get(c, 'float')}" for c in frame.columns})
-            frame.write_csv(aside, separator="\t")
-        else:
-            if not data.users.ids.dtype.is_integer() or not data.items.ids.dtype.is_integer():
-                raise ParameterError("The form of one user a line needs whole numbers as ids; choose another ending.")
-            grouped = frame.group_by("user_id", maintain_order=True).agg("item_id").sort("user_id")
-            with aside.open("w") as out:
-                for user, items in grouped.iter_rows():
-                    out.write(" ".join(map(str, [user, *items])) + "\n")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(data, path.suffix, aside)
         os.replace(aside, path)
     except OSError as error:
         raise DataError(f"{path} could not be written ({error.strerror or error}); nothing was changed.") from None
     finally:
         aside.unlink(missing_ok=True)
     return path
+
+
+def _write(data: Dataset, ending: str, aside: Path) -> None:
+    if ending == ".txt":
+        _spelt(data, r"\s|^$", "one user a line", "spaces")
+        _lines(data).write_csv(aside, include_header=False, quote_style="never", separator="\x01")
+        return
+    frame = frame_from(data)
+    if ending in (".csv", ".tsv"):
+        frame.write_csv(aside, separator="," if ending == ".csv" else "\t")
+    elif ending == ".parquet":
+        frame.write_parquet(aside)
+    elif ending == ".arrow":
+        frame.write_ipc(aside)
+    elif ending == ".jsonl":
+        frame.write_ndjson(aside)
+    else:
+        _spelt(data, r"[\t\r\n]|^$", "RecBole atomic files", "tabs and line breaks")
+        kinds = {c: "float" if frame[c].dtype.is_numeric() else "token" for c in frame.columns}
+        kinds.update(user_id="token", item_id="token")
+        frame = frame.rename({c: f"{c}:{kinds[c]}" for c in frame.columns})
+        frame.write_csv(aside, separator="\t", quote_style="never")
+
+
+def _lines(data: Dataset) -> pl.DataFrame:
+    histories = data.histories
+    events = pl.DataFrame({"user": histories.owners(), "item": data.items.ids.gather(histories.items.astype(np.int64))})
+    rows = events.group_by("user", maintain_order=True).agg(pl.col("item").cast(pl.String).str.join(" "))
+    users = data.users.ids.gather(rows["user"]).cast(pl.String)
+    return pl.DataFrame({"line": users + " " + rows["item"]})
+
+
+def _spelt(data: Dataset, banned: str, form: str, what: str) -> None:
+    for role, ids in (("user", data.users.ids), ("item", data.items.ids)):
+        if ids.dtype == pl.String:
+            bad = ids.filter(ids.str.contains(banned))
+            if len(bad):
+                raise DataError(
+                    f"The {role} id {bad[0]!r} cannot be written as {form}, where ids hold no {what}. "
+                    "Choose another ending."
+                )

@@ -1,4 +1,4 @@
-"""A log in figures, and checked for what would spoil a training."""
+"""A log in figures."""
 
 from __future__ import annotations
 
@@ -6,52 +6,85 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from oakum.data.dataset import Dataset
+from oakum.data.validate import duplicate_rows
+
+_BINS = 10
+_LISTED = 20  # values up to so many are counted one by one
 
 
 def describe(data: Dataset) -> dict[str, Any]:
-    """Rows, users, items, density, span, activity, concentration, repeats, features; plain JSON values."""
+    """Sizes, density, span, values, activity, concentration, repeats and feature coverage as plain JSON
+    values.
+
+    users, items: those with events. density: distinct pairs / (users · items). gini_of_popularity: Gini
+    coefficient of the distinct users of each item, 0 when all are equally popular, near 1 when few have all.
+    share_of_repeats: events on an item that the user had before, of all events. duplicates: rows equal to an
+    earlier one in user, item, time and value. Cost: a sort of the log.
+
+    """
     log = data.interactions
     users = data.user_counts[data.user_counts > 0]
     items = np.sort(data.item_counts[data.item_counts > 0])
-    n = len(items)
-    gini = float((2 * np.arange(1, n + 1) - n - 1) @ items / max(1, n * items.sum())) if n else 0.0
+    n, pairs = len(items), data.matrix.nnz
     out: dict[str, Any] = {
         "name": data.name,
         "events": len(log),
         "users": len(users),
         "items": n,
-        "density": data.matrix.nnz / max(1, len(users) * n),
+        "density": pairs / max(1, len(users) * n),
         "events_a_user": _quantiles(users),
         "users_an_item": _quantiles(items),
-        "gini_of_popularity": round(gini, 4),
-        "repeated_pairs": len(log) - data.matrix.nnz,
+        "gini_of_popularity": round(_gini(items), 4),
+        "share_of_top_items": round(float(items[-max(1, n // 100) :].sum() / max(1, items.sum())), 4) if n else 0.0,
+        "repeated_pairs": len(log) - pairs,
+        "share_of_repeats": round((len(log) - pairs) / max(1, len(log)), 4),
+        "duplicates": len(duplicate_rows(data)),
+        "context": {k: str(v.dtype) for k, v in log.fields.items()},
         "notes": list(data.notes),
         "digest": data.digest,
     }
     if log.times is not None and len(log):
-        out["from"], out["to"] = (_date(int(t)) for t in (log.times.min(), log.times.max()))
+        first, last = int(log.times.min()), int(log.times.max())
+        out["from"], out["to"] = _date(first), _date(last)
+        out["days"] = round((last - first) / 86_400e6, 3)
         out["distinct_times"] = len(np.unique(log.times))
     if log.values is not None and len(log):
-        values, counts = np.unique(log.values, return_counts=True)
-        if len(values) <= 20:
-            out["values"] = {f"{v:g}": int(c) for v, c in zip(values, counts, strict=True)}
-        else:
-            out["values"] = _quantiles(log.values)
+        out["values"] = _histogram(log.values)
+        out["value_quantiles"] = _quantiles(log.values)
     for name, table in data.tables.items():
-        filled = {c: round(1 - table[c].null_count() / max(1, len(table)), 4) for c in table.columns}
-        out[f"{name}_features"] = filled
+        out[f"{name}_features"] = {c: round(_coverage(table[c]), 4) for c in table.columns}
     for name, edges in data.relations.items():
-        out[f"relation_{name}"] = len(edges.sources)
+        out[f"relation_{name}"] = {"from": edges.source, "to": edges.target, "edges": len(edges.sources)}
     return out
+
+
+def _gini(ascending: Any) -> float:
+    n = len(ascending)
+    return float((2 * np.arange(1, n + 1) - n - 1) @ ascending / max(1, n * ascending.sum())) if n else 0.0
+
+
+def _coverage(column: pl.Series) -> float:
+    return 1 - column.null_count() / max(1, len(column))
+
+
+def _histogram(values: Any) -> dict[str, int]:
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= _LISTED:
+        return {f"{v:g}": int(c) for v, c in zip(distinct, counts, strict=True)}
+    counts, edges = np.histogram(values.astype(np.float64), bins=_BINS)
+    return {f"{edges[i]:g} to {edges[i + 1]:g}": int(c) for i, c in enumerate(counts)}
 
 
 def _quantiles(x: Any) -> dict[str, float]:
     if not len(x):
         return {}
-    names = ("min", "median", "mean", "p95", "max")
-    values = (np.min(x), np.median(x), np.mean(x), np.quantile(x, 0.95), np.max(x))
+    names = ("min", "p25", "median", "mean", "p75", "p95", "max")
+    x = np.asarray(x, np.float64)
+    q25, q50, q75, q95 = np.quantile(x, (0.25, 0.5, 0.75, 0.95))
+    values = (x.min(), q25, q50, x.mean(), q75, q95, x.max())
     return {k: round(float(v), 3) for k, v in zip(names, values, strict=True)}
 
 

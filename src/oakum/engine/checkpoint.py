@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from oakum.errors import ModelFileError
+from oakum.errors import ModelFileError, OakumError
 
 NAME = "checkpoint.safetensors"
 
@@ -26,6 +26,10 @@ def write(folder: Path, tensors: Mapping[str, Tensor], position: Mapping[str, An
         kept = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         save_file(kept, str(aside), metadata={"oakum": json.dumps(position)})
         os.replace(aside, folder / NAME)
+    except (OSError, SafetensorError) as error:
+        raise OakumError(
+            f"The resumable state could not be written to {folder}: {error}. The last one stays."
+        ) from None
     finally:
         aside.unlink(missing_ok=True)
 

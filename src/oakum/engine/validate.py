@@ -32,13 +32,15 @@ class Validation:
 
     def measure(self, model: Any, metric: str) -> float:
         """The mean of the metric over the users of the part."""
+        from oakum.engine.closed import ClosedForm
         from oakum.engine.scoring import Scoring
         from oakum.metrics import measure
         from oakum.recommending import rank
 
         if not len(self.truth):
             return 0.0
+        scorer = model if isinstance(model, ClosedForm) else Scoring(model, self.split.train)
         k = int(metric.partition("@")[2] or 10)
         exclude = self.truth.histories if self.split.protocol.remove_seen else None
-        ranking = rank(Scoring(model, self.split.train), self.truth.queries, k, where=Filter(exclude=exclude))
+        ranking = rank(scorer, self.truth.queries, k, where=Filter(exclude=exclude))
         return float(np.nanmean(measure(ranking, self.truth, [metric])[metric]))

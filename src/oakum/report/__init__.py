@@ -1,4 +1,4 @@
-"""Audits for people and machines: one HTML page, one JSON file with a published schema, a summary for the terminal."""
+"""Audits for people and machines: an HTML page, a JSON file with a published schema, a terminal summary."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Two audits side by side: what got better, what got worse, and what else is different between them.
 
-The two runs are separate: nothing is paired. The interval of a difference is made of both intervals, as if the two
-were independent (half widths added in quadrature); where both runs tested the same people it is wider than need be.
+The two runs are separate: nothing is paired. The interval of a difference is made of both intervals, as if
+they were independent (half widths added in quadrature); where both runs tested the same people it is wider than
+need be.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ HOW = "not paired: two runs, half widths added in quadrature"
 def compare(a: AuditReport, b: AuditReport) -> dict[str, Any]:
     """What changed from audit a (the first) to b (the second), as plain JSON values.
 
-    accuracy: b − a of each system and metric that both have, with an interval and `says` (higher, lower, not told
-    apart). findings: by plank and system; `change` is worse, better, same, new, gone or unclear (not measured in one).
-    settings: [name, in a, in b] wherever the runs differ. notes: reasons for care. summary: one sentence.
+    accuracy: b − a of each system and metric that both have, with an interval and `says` (higher, lower, not
+    told apart). findings: by plank and system; `change` is worse, better, same, new, gone or unclear (not
+    measured in one). settings: [name, in a, in b] wherever the runs differ. notes: reasons for care.
+    summary: one sentence.
     """
     accuracy = _accuracy(a, b)
     findings = _findings(a, b)
@@ -37,26 +39,26 @@ def compare(a: AuditReport, b: AuditReport) -> dict[str, Any]:
     count = {c: sum(f["change"] == c for f in findings) for c in ("worse", "better", "new", "gone")}
     moved = {s: sum(r["says"] == s for r in accuracy) for s in ("lower", "higher")}
     summary = (
-        f"{words.sentence(words.counted(count['worse'], 'plank', 'planks'))} got worse, {words.counted(count['better'], 'got', 'got')} "
-        f"better, {words.counted(count['new'], 'is', 'are')} new and {words.counted(count['gone'], 'is', 'are')} gone; of "
+        f"{words.sentence(words.counted(count['worse'], 'plank', 'planks', 'no'))} got worse, "
+        f"{words.counted(count['better'], 'got', 'got')} "
+        f"better, {words.counted(count['new'], 'is', 'are')} new and "
+        f"{words.counted(count['gone'], 'is', 'are')} gone; of "
         f"{len(accuracy)} accuracy figures {words.counted(moved['lower'], 'is', 'are')} lower and "
         f"{words.counted(moved['higher'], 'is', 'are')} higher beyond their intervals."
     )
-    head = lambda r: {
-        "title": r.title,
-        "started": r.started,
-        "plank": r.plank,
-        "digest": r.data.get("digest"),
-    }
     return {
-        "a": head(a),
-        "b": head(b),
+        "a": _head(a),
+        "b": _head(b),
         "summary": summary,
         "notes": notes,
         "accuracy": accuracy,
         "findings": findings,
         "settings": settings,
     }
+
+
+def _head(r: AuditReport) -> dict[str, Any]:
+    return {"title": r.title, "started": r.started, "plank": r.plank, "digest": r.data.get("digest")}
 
 
 def page(found: Mapping[str, Any]) -> str:
@@ -180,5 +182,5 @@ def _flatten(value: Any, name: str, out: dict[str, Any]) -> None:
 def _words_of(value: Mapping[str, Any] | None, *, sign: bool = False) -> str:
     if value is None:
         return words.ABSENT
-    numbers: dict[str, Any] = {k: float("nan") if value[k] is None else value[k] for k in ("value", "low", "high")}
-    return words.interval(Estimate(n=value["n"], **numbers), 4, sign=sign)
+    numbers = {k: float("nan") if value[k] is None else value[k] for k in ("value", "low", "high")}
+    return words.interval(Estimate(n=int(value["n"]), how="", **numbers), 4, sign=sign)

@@ -22,27 +22,32 @@ TERMS = (
     ),
     Term(
         "Loss",
-        "How bad a plank is, from 0 (sound) to 1 (as bad as it gets): linear between two declared values of its measure.",
+        "How bad a plank is, from 0 (sound) to 1 (as bad as it gets): linear between two declared values "
+        "of its measure.",
     ),
     Term(
         "Fine, notice, weak, not measured",
-        "The verdict that follows from the loss. Fine: nothing to mend. Notice: look at it before a release. Weak: mend "
+        "The verdict that follows from the loss. Fine: nothing to mend. Notice: look at it before a "
+        "release. Weak: mend "
         "it. Not measured: the run could not tell, and says why.",
     ),
     Term(
         "[low, high]",
-        "The 95 % interval of the number before it: the figures that other people of the same kind could have given. "
+        "The 95 % interval of the number before it: the figures that other people of the same kind could "
+        "have given. "
         "Resampled over people (bootstrap) unless stated otherwise.",
     ),
     Term(
         "Paired difference",
-        "The mean over test users of (system a − system b) for the same person. It shows gains that two separate "
+        "The mean over test users of (system a − system b) for the same person. It shows gains that two "
+        "separate "
         "intervals would hide.",
         r"paired",
     ),
     Term(
         "p, corrected",
-        "The chance of a paired difference at least this large if there were none, made larger for the number of "
+        "The chance of a paired difference at least this large if there were none, made larger for the "
+        "number of "
         "comparisons (Holm's correction). Below 0.05 the difference is said to hold.",
         r"p_corrected|Holm",
     ),
@@ -53,7 +58,8 @@ TERMS = (
     ),
     Term(
         "NDCG@k",
-        "Normalised discounted cumulative gain. A relevant item at place i counts 1 / log2(i + 1); the sum over the top k "
+        "Normalised discounted cumulative gain. A relevant item at place i counts 1 / log2(i + 1); the sum "
+        "over the top k "
         "is divided by that of the best list possible. 0 to 1, higher is better.",
         r"ndcg",
     ),
@@ -80,7 +86,8 @@ TERMS = (
     ),
     Term(
         "T-HR@k (exposure)",
-        "Target hit rate: for each item that the adversary pushes, the share of genuine people without it whose top k "
+        "Target hit rate: for each item that the adversary pushes, the share of genuine people without it "
+        "whose top k "
         "holds it; the mean over the targets. 0 to 1, lower is better. Fake accounts are never counted.",
         r"T-HR|exposure",
     ),
@@ -97,7 +104,8 @@ TERMS = (
     ),
     Term(
         "Rank-biased overlap",
-        "Agreement of two lists, top places first: weights fall by the factor p from place to place. 1: the same list; 0: "
+        "Agreement of two lists, top places first: weights fall by the factor p from place to place. 1: "
+        "the same list; 0: "
         "nothing in common.",
         r"rank-biased|\brbo\b",
     ),
@@ -109,7 +117,8 @@ TERMS = (
     Term("Jaccard@k", "Items in both lists over items in either, of the top k. 0 to 1.", r"jaccard"),
     Term(
         "Popularity lift",
-        "Mean popularity of what is shown over mean popularity of what the person had before. 1: as popular as their past; "
+        "Mean popularity of what is shown over mean popularity of what the person had before. 1: as "
+        "popular as their past; "
         "above 1: pushed towards best-sellers.",
         r"popularity lift|\blift\b",
     ),
@@ -121,7 +130,8 @@ TERMS = (
     Term("Coverage", "Share of the catalogue that is shown to anyone at all.", r"coverage"),
     Term(
         "Expected calibration error",
-        "Mean distance between the chance that a score claims and the share that came true, over bins of equal size. 0 is "
+        "Mean distance between the chance that a score claims and the share that came true, over bins of "
+        "equal size. 0 is "
         "perfect.",
         r"calibration",
     ),

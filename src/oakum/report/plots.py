@@ -1,7 +1,7 @@
-"""Plots as inline SVG: words stay words, colours come from the page's style sheet, nothing carries a style or a script.
+"""Plots as inline SVG: words stay words, colours come from the page's style sheet, no style, no script.
 
-matplotlib draws in marker colours (`#a1....`); afterwards each is replaced by a class, so that one drawing serves the
-light, the dark and the printed page.
+matplotlib draws in marker colours (`#a100..`); afterwards each is replaced by a class, so that one drawing is
+right for the light, the dark and the printed page.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _bars(axes: Any, plot: Plot) -> None:
     axes.set_yticks(range(at), names)
     axes.set_ylim(at - 0.4, -0.6)
     axes.grid(axis="x", color=PAINT["line"], linewidth=0.8)
-    axes.set_xlabel(plot.y_label)
+    axes.set_xlabel(_line(plot.y_label))
 
 
 def _lines(axes: Any, plot: Plot) -> None:
@@ -116,15 +116,21 @@ def _lines(axes: Any, plot: Plot) -> None:
                 axes.plot([at, at], [low, high], color=colour, linewidth=1.4)
     if plot.log_x:
         axes.set_xscale("log")
-    axes.set_xlabel(plot.x_label)
-    axes.set_ylabel(plot.y_label)
+    axes.set_xlabel(_line(plot.x_label))
+    axes.set_ylabel(_line(plot.y_label))
     axes.margins(x=0.06, y=0.08)
     axes.grid(color=PAINT["line"], linewidth=0.8)
     if plot.series:
         axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.02, 1.0), frameon=False, fontsize=11.5, labelcolor=PAINT["ink"], handlelength=3,
-            borderaxespad=0.2, labelspacing=0.25,
-        )  # fmt: skip
+            loc="lower left",
+            bbox_to_anchor=(-0.02, 1.0),
+            frameon=False,
+            fontsize=11.5,
+            labelcolor=PAINT["ink"],
+            handlelength=3,
+            borderaxespad=0.2,
+            labelspacing=0.25,
+        )
 
 
 def _heat(axes: Any, plot: Plot) -> None:
@@ -143,11 +149,11 @@ def _heat(axes: Any, plot: Plot) -> None:
             axes.add_patch(Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, facecolor=PAINT["s0"], alpha=depth, linewidth=0))
             axes.text(j, i, number(v, digits), ha="center", va="center", fontsize=12, color=PAINT["ink"])
     axes.set_xlim(-0.5, max(len(columns), 1) - 0.5)
-    axes.set_ylim(len(grid) - 0.5, -0.5)
+    axes.set_ylim(max(len(grid), 1) - 0.5, -0.5)
     axes.set_xticks(range(len(columns)), [_short(c, 12) for c in columns])
     axes.set_yticks(range(len(grid)), [_short(str(s.get("name", "")), 20) for s in plot.series])
-    axes.set_xlabel(plot.x_label)
-    axes.set_ylabel(plot.y_label)
+    axes.set_xlabel(_line(plot.x_label))
+    axes.set_ylabel(_line(plot.y_label))
 
 
 def _svg(paint: Callable[[Any], None], height: float, label: str, prefix: str) -> str:
@@ -192,7 +198,7 @@ def _svg(paint: Callable[[Any], None], height: float, label: str, prefix: str) -
 
 
 def _tidied(text: str, label: str, prefix: str) -> str:
-    """Styles to attributes and classes, ids made unique or dropped, metadata and inner style sheets removed."""
+    """Styles to attributes and classes, ids unique or dropped, metadata and inner style sheets removed."""
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
     root = ElementTree.fromstring(text)
@@ -250,6 +256,10 @@ def _bounds(series: Mapping[str, Any], j: int) -> tuple[float | None, float | No
     return float(low[j]), float(high[j])
 
 
+def _line(text: str) -> str:
+    return clean(text).replace("\n", " ")
+
+
 def _short(text: str, limit: int) -> str:
-    text = clean(text).replace("\n", " ")
+    text = _line(text)
     return text if len(text) <= limit else text[: limit - 1] + "…"

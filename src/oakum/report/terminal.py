@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from oakum.audits.record import AuditReport
 from oakum.report import words
@@ -17,14 +17,16 @@ COLOURS = {"weak": "bold red", "notice": "yellow", "fine": "green", "not measure
 
 
 def show(report: AuditReport, file: TextIO | None = None) -> None:
-    """Print the summary of an audit: who was tested, the weakest plank, its cure and price, accuracy, all planks."""
+    """Print an audit: who was tested, the weakest plank, its cure and price, accuracy, all planks."""
     console = _console(file)
     protocol = report.protocol
     console.print(_text(report.title, "bold"))
     console.print(
         _text(
-            f"{words.cell(report.data.get('events'))} events of {words.cell(report.data.get('users'))} people on "
-            f"{words.cell(report.data.get('items'))} items; {words.cell(protocol.get('test_users'))} people tested, "
+            f"{words.cell(report.data.get('events'))} events of {words.cell(report.data.get('users'))} "
+            "people on "
+            f"{words.cell(report.data.get('items'))} items; {words.cell(protocol.get('test_users'))} "
+            "people tested, "
             f"rule {protocol.get('rule', 'not stated')}"
             + (f", cut {words.moment(protocol['cut'])}." if protocol.get("cut") is not None else ".")
         )
@@ -103,9 +105,8 @@ def _console(file: TextIO | None) -> Console:
     terminal = bool(getattr(out, "isatty", lambda: False)())
     encoding = getattr(out, "encoding", None) or "utf-8"
     # A pipe has no width: wide enough for a row a line, and never an escape sequence.
-    sink: Any = _Encodable(out, encoding) if not _can(encoding) else out
     return Console(
-        file=sink,
+        file=out if _can(encoding) else cast(TextIO, _Encodable(out, encoding)),
         width=None if terminal else 160,
         no_color=None if terminal else True,
         force_terminal=None if terminal else False,

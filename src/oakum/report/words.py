@@ -1,4 +1,4 @@
-"""Numbers, dates and judgements as the report writes them: the page, the terminal and comparisons use the same words."""
+"""Numbers, dates and judgements in words: the page, the terminal and comparisons say the same."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def interval(e: Estimate | None, digits: int | None = None, *, percent: bool = F
     unit = " %" if percent else ""
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"{number(value, digits, sign=sign)}{unit} (no interval)"
-    return f"{number(value, digits, sign=sign)}{unit} [{number(low, digits, sign=sign)}, {number(high, digits, sign=sign)}]"
+    bounds = f"[{number(low, digits, sign=sign)}, {number(high, digits, sign=sign)}]"
+    return f"{number(value, digits, sign=sign)}{unit} {bounds}"
 
 
 def cell(value: Any) -> str:
@@ -124,21 +125,10 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def counted(n: int, one: str, many: str) -> str:
-    """'no plank', 'one plank', '7 planks'."""
-    names = {
-        0: "no",
-        1: "one",
-        2: "two",
-        3: "three",
-        4: "four",
-        5: "five",
-        6: "six",
-        7: "seven",
-        8: "eight",
-        9: "nine",
-    }
-    return f"{names.get(n, str(n))} {one if n == 1 else many}"
+def counted(n: int, one: str, many: str, none: str = "none") -> str:
+    """'none are', 'one is', 'seven are', '12 are'."""
+    names = (none, "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return f"{names[n] if n < len(names) else n} {one if n == 1 else many}"
 
 
 def plank_of(report: AuditReport) -> Finding | None:
@@ -150,7 +140,7 @@ def plank_of(report: AuditReport) -> Finding | None:
 
 
 def best_cure(finding: Finding) -> Cure | None:
-    """The cure that brings the measure furthest back towards the clean one, beyond the intervals; None if none does."""
+    """The cure that brings the measure furthest back towards clean, beyond the intervals; None if none does."""
     if finding.attacked is None or finding.clean is None:
         return None
     attacked, harm = finding.attacked, finding.attacked.value - finding.clean.value
@@ -175,13 +165,13 @@ def cure_words(finding: Finding) -> tuple[str, str]:
         none = cure.price.low <= 0 <= cure.price.high
         tail = "; the interval holds zero, so no loss was shown" if none else ""
         return f"{cure.slug}: {what}.", f"Accuracy on clean data changes by {moved}{tail}."
-    first = finding.advice or "No cure is known for it here."
+    first = finding.advice or "None was tried for this plank."
     if finding.cures:
         return (
             first,
             "None of the cures tried brought it back beyond doubt; their prices stand in its section.",
         )
-    return first, "No cure was tried in this run, so no price can be named."
+    return first, "Not measured, since no cure was tried."
 
 
 def verdict_line(report: AuditReport) -> str:
@@ -201,8 +191,8 @@ def verdict_line(report: AuditReport) -> str:
 
 
 def holds(comparison: Mapping[str, Any], level: float = 0.05) -> int:
-    """+1 or −1 where a paired difference a − b has a sign beyond doubt (interval without zero, corrected p below the
-    level), 0 otherwise."""
+    """+1 or −1 where a paired difference a − b has a sign beyond doubt: the interval leaves out zero and the
+    corrected p is below the level; 0 otherwise."""
     gap = comparison.get("difference") or {}
     low, high = gap.get("low"), gap.get("high")
     p = comparison.get("p_corrected", comparison.get("p"))

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from oakum.data import Dataset, Interactions, Schema, Vocabulary
 from oakum.engine.closed import ClosedForm
@@ -51,7 +52,7 @@ def save(fitted: Fitted, folder: str | Path) -> Path:
         if folder.exists():
             os.replace(folder, old)
         os.replace(aside, folder)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, SafetensorError) as error:
         if old.exists() and not folder.exists():
             os.replace(old, folder)
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]

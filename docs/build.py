@@ -1,0 +1,122 @@
+"""Writes the generated pages of the documentation: a page a system, the table of systems, the ledger of claims.
+
+Run by `make docs`; a test checks that what is committed is what this writes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from pathlib import Path
+
+from oakum.catalogue import Entry, entries, load_class
+from oakum.claims.base import of_entry
+from oakum.parameters import fields
+
+HERE = Path(__file__).resolve().parent
+KINDS = {"model": "Models", "plugin": "Plug-ins", "attack": "Attacks", "defence": "Defences", "audit": "Audits"}
+
+
+def cell(value: object) -> str:
+    """Text that cannot break a table."""
+    return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def table(head: list[str], rows: list[list[object]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(cell(c) for c in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def ledger() -> list[dict[str, object]]:
+    """The recorded claims."""
+    path = HERE / "claims.json"
+    found: list[dict[str, object]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return found
+
+
+def page(e: Entry, rows: list[dict[str, object]]) -> str:
+    """The page of one system."""
+    cls = load_class(e.slug)
+    parts = [f"# {e.title}", f"`{e.slug}` · {e.kind} · {e.year}" + (f" · {e.paper}" if e.paper else ""), e.summary]
+    parts.append(inspect.getdoc(cls) or "")
+    facts = [("needs", ", ".join(e.needs)), ("code", f"`{e.code}`"), ("newcomers", e.folds_in)]
+    facts += [("extends", ", ".join(e.extends)), ("extra", f"`oakum[{e.extra}]`" if e.extra else "")]
+    parts.append(table(["", ""], [[k, v] for k, v in facts if v]))
+    settings = fields(cls)
+    if settings:
+        parts.append("## Settings")
+        rows_ = [[f"`{f.name}`", f.kind, f.range or "", f.default, f.doc] for f in settings]
+        parts.append(table(["name", "type", "range", "default", "meaning"], rows_))
+    if hasattr(cls, "plan"):
+        plan = {k: v for k, v in cls().plan().to_json().items() if v is not None}
+        parts.append("Training, unless you say otherwise: " + ", ".join(f"`{k}` {v}" for k, v in plan.items()) + ".")
+    if e.deviations:
+        parts.append("## Where it differs from the paper\n\n" + "\n".join(f"- {d}" for d in e.deviations))
+    claims = of_entry(e)
+    if claims:
+        known = {(r["slug"], r["id"]): r for r in rows}
+        body = []
+        for c in claims:
+            r = known.get((e.sheet or e.slug, c.id))
+            verdict = "not run yet" if r is None else "holds" if r["holds"] else "does not hold"
+            body.append([c.text, c.expected, "" if r is None else r["measured"], verdict, "" if r is None else r["why"]])
+        parts.append("## Claims\n\n" + table(["claim", "expected", "measured", "verdict", "why"], body))
+        parts.append(f"Run them yourself: `oakum claims {e.slug}`.")
+    return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def claims_page(rows: list[dict[str, object]]) -> str:
+    """The whole ledger."""
+    holds = sum(bool(r["holds"]) for r in rows)
+    parts = [
+        "# Claims",
+        f"{len(rows)} claims measured on real data, {holds} hold. A claim that does not hold stays here, with the cause as far "
+        "as it was found. `make claims` runs all of them again.",
+    ]
+    for sheet in dict.fromkeys(str(r["slug"]) for r in rows):
+        body = [
+            [r["claim"], r["expected"], r["measured"], "holds" if r["holds"] else "**does not hold**", r["why"], r["date"]]
+            for r in rows
+            if r["slug"] == sheet
+        ]
+        parts.append(f"## {sheet}\n\n" + table(["claim", "expected", "measured", "verdict", "why", "date"], body))
+    return "\n\n".join(parts) + "\n"
+
+
+def index() -> str:
+    """The table of systems."""
+    parts = ["# Systems", "Generated from the catalogue; `oakum systems` prints the same."]
+    for kind, title in KINDS.items():
+        rows = [
+            [f"[`{e.slug}`](systems/{e.slug}.md)", e.title, e.summary] for e in entries().values() if e.kind == kind
+        ]
+        parts.append(f"## {title}\n\n" + table(["slug", "title", "what it is"], [list(r) for r in rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def pages() -> dict[Path, str]:
+    """Every generated file and its text."""
+    rows = ledger()
+    out = {HERE / "systems" / f"{slug}.md": page(e, rows) for slug, e in entries().items()}
+    out[HERE / "systems.md"] = index()
+    out[HERE / "claims.md"] = claims_page(rows)
+    return out
+
+
+def main() -> None:
+    """Write what changed; delete pages of systems that are gone."""
+    made = pages()
+    (HERE / "systems").mkdir(exist_ok=True)
+    for old in (HERE / "systems").glob("*.md"):
+        if old not in made:
+            old.unlink()
+    for path, text in made.items():
+        path.write_text(text, encoding="utf-8")
+    print(f"Wrote {len(made)} pages.", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
