@@ -37,7 +37,7 @@ def _claim(
     slug: str, data: str, settings: dict[str, Any], want: dict[str, float], share: float, *,
     plan: dict[str, Any] | None = None, source: str = "", seconds: float = 3.0,
 ) -> Claim:  # fmt: skip
-    said = ", ".join(f"{k}={v}" for k, v in settings.items()) or "defaults"
+    said = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in settings.items()) or "defaults"
     rule = "exact to 4 digits" if share == 0 else f"within {share:.0%} or above"
     return Claim(
         f"{slug} {data} {said}" if settings else f"{slug} {data}",
