@@ -77,15 +77,21 @@ class SASRecModel(Model):
     def represent(self, batch: Batch) -> Reps:
         """query [b, d], positive [b, d], negative [b, n, d] where the loss draws any."""
         assert isinstance(batch, Sequences)
-        reps = {"query": self.represent_query(batch), "positive": self.items(batch.items)}
+        drawn = batch.items[:0] if batch.negatives is None else batch.negatives.items
+        # One look-up, so that the dense gradient of the table is made once.
+        codes = [batch.inputs.clamp_min(0).flatten(), batch.items, drawn.flatten()]
+        inputs, positive, negative = self.items(torch.cat(codes)).split([len(c) for c in codes])
+        states = self.encoder.read(inputs.view(*batch.inputs.shape, -1), batch.inputs >= 0)
+        reps = {"query": states.flatten(0, 1)[batch.place], "positive": positive}
         if batch.negatives is not None:
-            reps["negative"] = self.items(batch.negatives.items)
+            reps["negative"] = negative.view(*drawn.shape, -1)
         return reps
 
     def losses(self, batch: Batch, reps: Reps) -> Losses:
         """The loss of each target [b]."""
+        assert isinstance(batch, Sequences)
         if self.spec.loss == "softmax":
-            return {"softmax": losses.softmax(reps["query"], reps["positive"], self.items.weight)}
+            return {"softmax": losses.softmax(reps["query"], reps["positive"], self.items.weight, batch.items)}
         positive = (reps["query"] * reps["positive"]).sum(-1)
         negative = (reps["query"].unsqueeze(1) * reps["negative"]).sum(-1)
         if self.spec.loss == "bce":
