@@ -38,7 +38,9 @@ def softmax(
     softmax (never below 0) when the vectors are moved. Cost b · i · d forward, twice that backward; logits are kept for the
     way back up to `largest` of them (256 MB) and computed again above it. First derivatives only.
     """
-    loss: Tensor = _Softmax.apply(query.float(), positive.float(), items.float(), target, largest)
+    # Half precision (autocast) is widened: sums of so many exponentials need it.
+    wide = [x if x.dtype == torch.float64 else x.float() for x in (query, positive, items)]
+    loss: Tensor = _Softmax.apply(*wide, target, largest)
     return loss
 
 

@@ -70,14 +70,14 @@ def sequences(
     number = before // max(1, round(order.batch_size * per_user.mean()))  # the batch that each user goes to
     starts = np.flatnonzero(np.diff(number, prepend=-1))
     ends = np.append(starts[1:], len(users))
-    for b in np.argsort(keyed_hash(order.key("batches"), starts), kind="stable"):
+    for b in np.argsort(keyed_hash(order.key("batches"), np.arange(len(starts))), kind="stable"):
         chosen = users[starts[b] : ends[b]]
         yield _windows(histories.take(chosen), chosen, targets, wants)
 
 
 def count_sequences(data: Dataset) -> int:
     """How many sequences an epoch has: the users with at least two events."""
-    return int((data.user_counts >= 2).sum())
+    return int((data.histories.lengths >= 2).sum())
 
 
 def _windows(part: Ragged, users: NDArray[np.int64], targets: str, wants: int) -> Sequences:
