@@ -62,7 +62,9 @@ def page(e: Entry, rows: list[dict[str, object]]) -> str:
         for c in claims:
             r = known.get((e.sheet or e.slug, c.id))
             verdict = "not run yet" if r is None else "holds" if r["holds"] else "does not hold"
-            body.append([c.text, c.expected, "" if r is None else r["measured"], verdict, "" if r is None else r["why"]])
+            body.append(
+                [c.text, c.expected, "" if r is None else r["measured"], verdict, "" if r is None else r["why"]]
+            )
         parts.append("## Claims\n\n" + table(["claim", "expected", "measured", "verdict", "why"], body))
         parts.append(f"Run them yourself: `oakum claims {e.slug}`.")
     return "\n\n".join(p for p in parts if p) + "\n"
@@ -78,7 +80,14 @@ def claims_page(rows: list[dict[str, object]]) -> str:
     ]
     for sheet in dict.fromkeys(str(r["slug"]) for r in rows):
         body = [
-            [r["claim"], r["expected"], r["measured"], "holds" if r["holds"] else "**does not hold**", r["why"], r["date"]]
+            [
+                r["claim"],
+                r["expected"],
+                r["measured"],
+                "holds" if r["holds"] else "**does not hold**",
+                r["why"],
+                r["date"],
+            ]
             for r in rows
             if r["slug"] == sheet
         ]

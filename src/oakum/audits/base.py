@@ -57,6 +57,7 @@ class Subject:
     seeds: tuple[int, ...]
     mode: str
     k: int = 10
+    left_out: tuple[str, ...] = ()
     changes: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)  # what was chosen on the validation part, by name
     seed: int = 0

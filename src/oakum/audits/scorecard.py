@@ -38,6 +38,7 @@ BASELINES = ("popularity", "recent", "decayed", "repeat-last", "own-history", "m
 QUICK = {"users": 3000, "newcomers": 500, "seeds": 2, "epochs": 12, "shares": (0.01, 0.03), "drill_seeds": 1}
 FULL = {"users": 6000, "newcomers": 2000, "seeds": 2, "epochs": 16, "shares": (0.01, 0.03), "drill_seeds": 2}
 
+
 def default_systems(data: Dataset, mode: str) -> list[str]:
     """A baseline, a neighbour model, a linear one and a trained one; the full audit adds iALS and the graph."""
     out = ["popularity", "item-knn"]
@@ -137,7 +138,7 @@ def audit(
             "validation_events": len(parts.valid) if parts.valid is not None else 0,
             "test_events": len(parts.test),
             "test_users": len(subject.truth),
-            "left_out": [*protocol.left_out, *_sampled(subject, parts)],
+            "left_out": [*protocol.left_out, *subject.left_out],
         },
         lint=[f.to_json() for f in lint(parts, metrics=METRICS, systems=slugs)],
         systems=table_of(subject, table),
@@ -178,7 +179,13 @@ def prepare(
         raise DataError("No test user has an item left to find, so nothing can be measured; choose another split.")
     rng = generator(seed, "audited users")
     cap = int(settings["users"])
+    left_out = []
+    if truth.dropped:
+        left_out.append(
+            f"{truth.dropped:,} test users have nothing left to find: all their test events repeat their own past."
+        )
     if len(truth) > cap:
+        left_out.append(f"{cap:,} of {len(truth):,} test users were drawn at random for the figures of this run.")
         truth = truth.take(np.sort(rng.choice(len(truth), cap, replace=False)))
     genuine = np.flatnonzero(data.user_counts > 0)
     extra = np.setdiff1d(genuine, truth.users)
@@ -238,13 +245,3 @@ def _all_events(parts: Split) -> Any:
 
     known = parts.train_and_valid.interactions
     return _joined(known, parts.test)
-
-
-def _sampled(subject: Subject, parts: Split) -> list[str]:
-    everyone = len(np.unique(parts.test.users))
-    out = []
-    if len(subject.truth) < everyone:
-        out.append(
-            f"{len(subject.truth):,} of {everyone:,} test users were drawn at random for the figures of this run."
-        )
-    return out

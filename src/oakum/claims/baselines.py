@@ -25,7 +25,7 @@ def _reach(
         split = published(context.folder(data))
         fitted = fit(slug, split.train, plan=plan, seed=context.seed, **settings)
         found = quality(fitted, split, tuple(want))
-        missed = [k for k, v in want.items() if found[k] < v * (1 - share)]
+        missed = [k for k, v in want.items() if share and found[k] < v * (1 - share)]
         exact = share == 0 and any(round(found[k], 4) != v for k, v in want.items())
         why = f"Below the band: {', '.join(missed)}." if missed else "Not equal to four digits." if exact else ""
         return Outcome(figures(found), not why, why)
@@ -37,7 +37,7 @@ def _claim(
     slug: str, data: str, settings: dict[str, Any], want: dict[str, float], share: float, *,
     plan: dict[str, Any] | None = None, source: str = "", seconds: float = 3.0,
 ) -> Claim:  # fmt: skip
-    said = ", ".join(f"{k}={v}" for k, v in settings.items()) or "defaults"
+    said = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in settings.items()) or "defaults"
     rule = "exact to 4 digits" if share == 0 else f"within {share:.0%} or above"
     return Claim(
         f"{slug} {data} {said}" if settings else f"{slug} {data}",
@@ -64,8 +64,22 @@ CLAIMS = (
     _claim("popularity", ML1M, {}, {"recall@20": 0.1161, "ndcg@10": 0.1108}, 0, source="five libraries agree"),
     _claim("popularity", GOWALLA, {}, {"recall@20": 0.0416, "ndcg@10": 0.0285}, 0, source="five libraries agree"),
     _claim("popularity", LASTFM, {}, {"recall@20": 0.0369, "ndcg@20": 0.0211}, 0.02, source="ties by another rule"),
-    _claim("item-knn", ML1M, {"shrink": 0.0}, {"recall@20": 0.2272, "ndcg@10": 0.2089}, 0.01, source="RecBole, the best peer"),
-    _claim("item-knn", GOWALLA, {"shrink": 0.0}, {"recall@20": 0.1272, "ndcg@10": 0.0780}, 0.01, source="RecBole, the best peer"),
+    _claim(
+        "item-knn",
+        ML1M,
+        {"shrink": 0.0},
+        {"recall@20": 0.2272, "ndcg@10": 0.2089},
+        0.01,
+        source="RecBole, the best peer",
+    ),
+    _claim(
+        "item-knn",
+        GOWALLA,
+        {"shrink": 0.0},
+        {"recall@20": 0.1272, "ndcg@10": 0.0780},
+        0.01,
+        source="RecBole, the best peer",
+    ),
     _claim("item-knn", ML1M, {"weighting": "tf-idf", "shrink": 0.0}, {"recall@20": 0.241, "ndcg@20": 0.234}, 0.02),
     _claim("item-knn", GOWALLA, {"shrink": 10.0}, {"recall@20": 0.136, "ndcg@20": 0.104}, 0.02),
     _claim("item-knn", LASTFM, {"shrink": 10.0}, {"recall@20": 0.262, "ndcg@20": 0.206}, 0.02),
@@ -78,20 +92,55 @@ CLAIMS = (
     _claim("ease", ML1M, {"l2": 300.0}, {"recall@20": 0.2741, "ndcg@10": 0.2451}, 0.01, source="three libraries agree"),
     _claim("ease", ML1M, {"l2": 500.0}, {"recall@20": 0.2759, "ndcg@20": 0.2660}, 0.02),
     _claim("ease", LASTFM, {"l2": 100.0}, {"recall@20": 0.261, "ndcg@20": 0.208}, 0.02),
-    _claim("ials", ML1M, IMPLICIT, {"recall@20": 0.2609, "ndcg@10": 0.2113}, 0.01, source="implicit and RecTools, best of both", seconds=12),
-    _claim("ials", GOWALLA, IMPLICIT, {"recall@20": 0.1400, "ndcg@10": 0.1110}, 0.01, source="implicit, the best peer", seconds=30),
     _claim(
-        "ials", ML1M, {"unobserved_weight": 0.3, "l2": 0.003, "epochs": 10}, {"recall@20": 0.272, "ndcg@20": 0.257}, 0.02, seconds=8
+        "ials",
+        ML1M,
+        IMPLICIT,
+        {"recall@20": 0.2609, "ndcg@10": 0.2113},
+        0.01,
+        source="implicit and RecTools, best of both",
+        seconds=12,
     ),
     _claim(
-        "ials", LASTFM, {"unobserved_weight": 0.1, "l2": 0.01, "epochs": 10}, {"recall@20": 0.270, "ndcg@20": 0.213}, 0.02
+        "ials",
+        GOWALLA,
+        IMPLICIT,
+        {"recall@20": 0.1400, "ndcg@10": 0.1110},
+        0.01,
+        source="implicit, the best peer",
+        seconds=30,
     ),
     _claim(
-        "ials", GOWALLA, {"unobserved_weight": 0.03, "l2": 0.01, "epochs": 10}, {"recall@20": 0.133, "ndcg@20": 0.119}, 0.02, seconds=20
+        "ials",
+        ML1M,
+        {"unobserved_weight": 0.3, "l2": 0.003, "epochs": 10},
+        {"recall@20": 0.272, "ndcg@20": 0.257},
+        0.02,
+        seconds=8,
     ),
     _claim(
-        "bpr-mf", ML1M, {"l2": 1e-4}, {"recall@20": 0.2272, "ndcg@10": 0.1999}, 0.01,
-        plan={"epochs": 50, "learning_rate": 1e-3, "batch_size": 2048}, source="Cornac's 50 epochs of plain steps reach ndcg@10 .1999",
-        seconds=250,
+        "ials",
+        LASTFM,
+        {"unobserved_weight": 0.1, "l2": 0.01, "epochs": 10},
+        {"recall@20": 0.270, "ndcg@20": 0.213},
+        0.02,
     ),
-)  # fmt: skip
+    _claim(
+        "ials",
+        GOWALLA,
+        {"unobserved_weight": 0.03, "l2": 0.01, "epochs": 10},
+        {"recall@20": 0.133, "ndcg@20": 0.119},
+        0.02,
+        seconds=20,
+    ),
+    _claim(
+        "bpr-mf",
+        ML1M,
+        {"l2": 0.01},
+        {"recall@20": 0.2277, "ndcg@20": 0.2196, "ndcg@10": 0.1999},
+        0.01,
+        plan={"epochs": 40, "learning_rate": 2e-3, "batch_size": 4096},
+        source="ndcg@10 of Cornac at regularisation .01; recall@20, ndcg@20 of freerec less its 10 % band; l2 chosen on validation",
+        seconds=150,
+    ),
+)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -119,8 +120,20 @@ class Model(Learner):
         return Uniform()
 
     def score(self, queries: Queries, items: Ids | None = None) -> Tensor:
-        """Scores [q, items], [q, i] or [q, c]; NaN where the model cannot say."""
-        raise TypeError(f"{type(self).__name__} does not say how it scores.")
+        """Scores [q, items], [q, i] or [q, c]; NaN where the model cannot say.
+
+        By default the dot products of `query_vectors(queries)` [q, d] and `item_vectors()` [items, d], which a model
+        has where its score is one.
+        """
+        own: Any = self
+        if not hasattr(self, "query_vectors"):
+            raise TypeError(f"{type(self).__name__} does not say how it scores.")
+        vectors, table = own.query_vectors(queries), own.item_vectors()
+        if items is None:
+            return vectors @ table.T
+        chosen = table[torch.from_numpy(np.maximum(items, 0).astype(np.int64)).to(table.device)]
+        out = vectors @ chosen.T if items.ndim == 1 else (vectors.unsqueeze(1) * chosen).sum(-1)
+        return out.masked_fill(torch.from_numpy(items < 0).to(out.device), torch.nan)
 
     def score_candidates(self, batch: Batch, items: Tensor) -> Tensor:
         """Scores of own candidates [b, c] for the rows of a training batch; what adaptive samplers ask for."""

@@ -22,7 +22,7 @@ def _parts(data: Dataset, rule: str, train: Mask, valid: Mask, test: Mask, **fac
         )
     known = data.with_interactions(log.take(train))
     events = log.take(test)
-    left = _left_out(known, events)
+    left = _left_out(data.with_interactions(log.take(train | valid)), events)
     held = log.take(valid) if valid.any() else None
     return Split(known, held, events, Protocol(rule=rule, left_out=left, **facts))  # type: ignore[arg-type]
 

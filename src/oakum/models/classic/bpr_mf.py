@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from oakum import losses
-from oakum.data import Dataset, Ids, Queries, Schema
+from oakum.data import Dataset, Queries, Schema
 from oakum.engine.learner import Losses, Model, Phase, Reps
 from oakum.engine.plan import Plan
 from oakum.nn.foldin import ridge
@@ -114,12 +114,3 @@ class BPRMFModel(Model):
         """The items' vectors [items, d]."""
         out: Tensor = self.cached("tables", self.tables)[1]
         return out
-
-    def score(self, queries: Queries, items: Ids | None = None) -> Tensor:
-        """Dot products."""
-        vectors, table = self.query_vectors(queries), self.item_vectors()
-        if items is None:
-            return vectors @ table.T
-        chosen = table[torch.from_numpy(np.maximum(items, 0).astype(np.int64)).to(table.device)]
-        out = vectors @ chosen.T if items.ndim == 1 else (vectors.unsqueeze(1) * chosen).sum(-1)
-        return out.masked_fill(torch.from_numpy(items < 0).to(out.device), torch.nan)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from oakum import losses
-from oakum.data import Dataset, Ids, Queries, Schema
+from oakum.data import Dataset, Queries, Schema
 from oakum.engine.learner import Losses, Model, Phase, Reps
 from oakum.engine.plan import Plan
 from oakum.errors import ParameterError
@@ -113,12 +113,3 @@ class SASRecModel(Model):
             inputs = torch.from_numpy(pad_left(part, width)).to(out.device)
             out[torch.from_numpy(at).to(out.device)] = self.encoder(inputs, self.items.weight)[:, -1]
         return out
-
-    def score(self, queries: Queries, items: Ids | None = None) -> Tensor:
-        """Dot products."""
-        vectors, table = self.query_vectors(queries), self.items.weight
-        if items is None:
-            return vectors @ table.T
-        chosen = table[torch.from_numpy(np.maximum(items, 0).astype(np.int64)).to(table.device)]
-        out = vectors @ chosen.T if items.ndim == 1 else (vectors.unsqueeze(1) * chosen).sum(-1)
-        return out.masked_fill(torch.from_numpy(items < 0).to(out.device), torch.nan)
