@@ -35,8 +35,8 @@ def test_a_model_without_what_it_needs_is_refused_before_training_with_other_sys
     assert "'markov' needs the order of events" in words
     assert "the log 'bare' has only events" in words
     assert "add a column 'timestamp'" in words
-    assert "Systems that work on this log: popularity, item-knn" in words
-    assert "sasrec" not in words.partition("Systems that work")[2]
+    assert "What works on this log: popularity, item-knn" in words
+    assert "sasrec" not in words.partition("What works")[2]
 
 
 def test_the_systems_for_a_log_are_those_whose_needs_it_meets() -> None:

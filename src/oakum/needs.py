@@ -13,7 +13,7 @@ from oakum.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     from oakum.data import Dataset
-    from oakum.parameters import Spec
+    from oakum.parameters import Parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def systems_for(data: Dataset, kind: str = "model") -> list[str]:
     return [slug for slug, e in entries().items() if e.kind == kind and set(e.needs) <= has]
 
 
-def check(spec: Spec, data: Dataset) -> None:
+def check(spec: Parameters, data: Dataset) -> None:
     """Raise `DataError` where the log lacks what the system's entry says it needs; systems outside the catalogue pass."""
     entry = entries().get(spec.slug)
     if entry is None:
@@ -97,9 +97,9 @@ def check(spec: Spec, data: Dataset) -> None:
     if not missing:
         return
     has = [NEEDS[n].words for n in NEEDS if n in found(data)]
-    able = systems_for(data)
+    able = systems_for(data, entry.kind)
     shown = ", ".join(able[:8]) + (f" and {len(able) - 8} more" if len(able) > 8 else "")
     raise DataError(
-        f"The system '{spec.slug}' needs {' and '.join(n.words for n in missing)}, and the log '{data.name}' has only "
-        f"{', '.join(has) or 'nothing'}: {'; '.join(n.cure for n in missing)}. Systems that work on this log: {shown or 'none'}."
+        f"The {'system' if entry.kind == 'model' else entry.kind} '{spec.slug}' needs {' and '.join(n.words for n in missing)}, and the log '{data.name}' has only "
+        f"{', '.join(has) or 'nothing'}: {'; '.join(n.cure for n in missing)}. What works on this log: {shown or 'none'}."
     )

@@ -17,6 +17,7 @@ from oakum.attacks.access import Access, Goal, Threat
 from oakum.attacks.changes import AddProfiles, Budget, Change, EditEvents, Nothing, counted
 from oakum.data import Dataset, Interactions
 from oakum.errors import BudgetExceeded, OakumError, ParameterError, nearest
+from oakum.needs import check
 from oakum.parameters import Parameters
 from oakum.seeds import Rng, generator
 
@@ -59,6 +60,7 @@ def propose(
     `Denied` for a look that the threat does not grant, `BudgetExceeded` with the counts, `OakumError` where the attack
     edited its input in place or the change breaks the log (old ids moved, events of people or items that do not exist).
     """
+    check(attack, data)
     for code in goal.targets:
         if not 0 <= code < data.num_items:
             raise ParameterError(f"The target {code} is not among the {data.num_items} items of '{data.name}'.")

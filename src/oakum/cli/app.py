@@ -14,6 +14,7 @@ COMMANDS = {
     "recommend": "Recommend from a saved model.",
     "attack": "Attack a system on a log and measure what it wins.",
     "defend": "Train a system with a defence in place.",
+    "quarantine": "Hold new events that look arranged; take any batch back.",
     "split": "Cut a log into train, validation and test files.",
     "tune": "Search hyper-parameters on the validation part.",
     "compare": "Compare two audits.",

@@ -25,7 +25,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Attack a system on a log: exposure of the targets before and after, with intervals, and the budget as counted."""
-    from oakum.api import check_needs, spec_from_text
+    from oakum.api import spec_from_text
     from oakum.attacks.base import Budget, Goal, budget_for, share_of
     from oakum.attacks.drill import attack, defence_of
     from oakum.audits.scorecard import FULL, audit_plan
@@ -36,7 +36,6 @@ def run(
     spec, plan = spec_from_text(system, settings(set_))
     technique_ = load_class(technique, "attack")()
     parts = read_split(log, split, seed)
-    check_needs(system, parts.train)
     train = parts.train
     if spec_is_learned(spec):
         plan = {**audit_plan(spec, train, FULL), "patience": 0, **plan}

@@ -23,7 +23,7 @@ def run(
 ) -> None:
     """Train a system with a defence in place and save it; says which accounts a detector took out."""
     from oakum import store
-    from oakum.api import check_needs, spec_from_text
+    from oakum.api import spec_from_text
     from oakum.attacks.drill import defence_of, defend
     from oakum.catalogue import load_class
     from oakum.engine.progress import Shown
@@ -32,7 +32,6 @@ def run(
     cls = load_class(defence)
     values = {k: getattr(cls.parse({k: v}), k) for k, v in settings(with_).items()}
     parts = read_split(log, split, seed)
-    check_needs(system, parts.train)
     subject = parts if len(parts.test) else parts.train
     with Shown(f"Fitting {system} with {defence}") as progress:
         fitted, marks = defend(

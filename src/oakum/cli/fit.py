@@ -30,7 +30,7 @@ def run(
     last state when the same command is run again.
     """
     from oakum import evaluation, store
-    from oakum.api import check_needs, spec_from_text
+    from oakum.api import spec_from_text
     from oakum.catalogue import load_class
     from oakum.engine.fit import fit, spec_is_learned
     from oakum.engine.progress import Shown
@@ -38,7 +38,6 @@ def run(
     spec, plan = spec_from_text(system, settings(set_))
     plugins = [load_class(p, "plugin")() for p in plugin]
     parts = read_split(log, split, seed, {"user": user, "item": item, "value": value, "time": time})
-    check_needs(system, parts.train)
     state = out.with_name(f".{out.name}.resume")
     if spec_is_learned(spec):
         plan = {"checkpoint": str(state), **plan}
