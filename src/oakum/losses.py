@@ -103,6 +103,17 @@ class _Softmax(torch.autograd.Function):
         return back + own_grad * positive, own_grad * query, table, None, None
 
 
+def table_contrast(a: Tensor, b: Tensor, table: Tensor, temperature: float, *, clamp: float = 0.0) -> Tensor:
+    """Contrast of row r of `a` with row r of `b` against a whole table: log Σ_k exp(a · T_k / τ) − a · b / τ. -> [b].
+
+    Vectors are taken as they are (no unit length), so scores may be large: the logarithm of the sum stays finite. clamp > 0
+    keeps a · b / τ within ± clamp, where it pulls no more and only the sum still pushes. Cost as `softmax`.
+    """
+    loss = softmax(a / temperature, b, table)
+    pull = (a * b).sum(-1) / temperature
+    return loss + (pull - pull.clamp(-clamp, clamp)) if clamp else loss
+
+
 def gbce(positive: Tensor, negative: Tensor, num_items: int, calibration: float = 0.75) -> Tensor:
     """Generalised BCE (Petrov & Macdonald 2023): σ(s⁺)^β counters the overconfidence of sampled negatives.
 
