@@ -140,6 +140,21 @@ def info_nce(
     return torch.logsumexp(logits, -1) - (a * b).sum(-1) / temperature
 
 
+def inverse_propensity(
+    label: Tensor, propensity: Tensor, if_one: Tensor, if_zero: Tensor, *, non_negative: bool = False
+) -> Tensor:
+    """(Y/θ) δ¹ + (1 − Y/θ) δ⁰: its mean over what was shown is the mean loss on relevance (Saito et al. 2020). All [b] -> [b].
+
+    label: Y, 1 for a click; propensity: θ in (0, 1], read where Y = 1. Clicks weigh δ⁰ below 0, so the value has no lower
+    bound where δ⁰ has none; non_negative leaves the δ⁰ part out of a batch in which its mean is below 0.
+    """
+    share = label / propensity
+    rest = (1 - share) * if_zero
+    if non_negative:
+        rest = rest * (rest.mean() > 0)
+    return share * if_one + rest
+
+
 def l2(*rows: Tensor) -> Tensor:
     """Half the summed squares of each row over all given tables: ½ Σ |v|². [b, d]... or [b, n, d] -> [b]."""
     return 0.5 * sum(((r * r).flatten(1).sum(-1) for r in rows), start=torch.zeros((), device=rows[0].device))
