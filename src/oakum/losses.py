@@ -103,6 +103,17 @@ class _Softmax(torch.autograd.Function):
         return back + own_grad * positive, own_grad * query, table, None, None
 
 
+def table_contrast(a: Tensor, b: Tensor, table: Tensor, temperature: float, *, clamp: float = 0.0) -> Tensor:
+    """Contrast of row r of `a` with row r of `b` against a whole table: log Σ_k exp(a · T_k / τ) − a · b / τ. -> [b].
+
+    Vectors are taken as they are (no unit length), so scores may be large: the logarithm of the sum stays finite. clamp > 0
+    keeps a · b / τ within ± clamp, where it pulls no more and only the sum still pushes. Cost as `softmax`.
+    """
+    loss = softmax(a / temperature, b, table)
+    pull = (a * b).sum(-1) / temperature
+    return loss + (pull - pull.clamp(-clamp, clamp)) if clamp else loss
+
+
 def gbce(positive: Tensor, negative: Tensor, num_items: int, calibration: float = 0.75) -> Tensor:
     """Generalised BCE (Petrov & Macdonald 2023): σ(s⁺)^β counters the overconfidence of sampled negatives.
 
@@ -127,6 +138,21 @@ def info_nce(
         twin = (same[:, None] == same[None, :]) & ~torch.eye(len(same), dtype=torch.bool, device=a.device)
         logits = logits.masked_fill(twin, -torch.inf)
     return torch.logsumexp(logits, -1) - (a * b).sum(-1) / temperature
+
+
+def inverse_propensity(
+    label: Tensor, propensity: Tensor, if_one: Tensor, if_zero: Tensor, *, non_negative: bool = False
+) -> Tensor:
+    """(Y/θ) δ¹ + (1 − Y/θ) δ⁰: its mean over what was shown is the mean loss on relevance (Saito et al. 2020). All [b] -> [b].
+
+    label: Y, 1 for a click; propensity: θ in (0, 1], read where Y = 1. Clicks weigh δ⁰ below 0, so the value has no lower
+    bound where δ⁰ has none; non_negative leaves the δ⁰ part out of a batch in which its mean is below 0.
+    """
+    share = label / propensity
+    rest = (1 - share) * if_zero
+    if non_negative:
+        rest = rest * (rest.mean() > 0)
+    return share * if_one + rest
 
 
 def l2(*rows: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oakum.data import Filter, Ids, Queries, Ragged, Ranking
-from oakum.kernels.topk import topk, topk_scores
+from oakum.kernels.topk import tie_ranks, topk, topk_scores
 
 
 def rank(
@@ -81,3 +81,25 @@ def _from_scores(
     if blank is not None:
         block = np.where(blank, np.float32(np.nan), block)
     return topk_scores(np.array(block, np.float32), k, exclude=exclude)
+
+
+def rank_among(model: Any, queries: Queries, candidates: Ragged, k: int, *, block: int = 4096) -> Ranking:
+    """The best `k` of each request's own candidates, one row a request; NaN scores are left out.
+
+    Scores are asked for the candidates alone; ties are broken by the fixed permutation of items.
+    """
+    longest = max(1, int(candidates.lengths.max(initial=0)))
+    found = np.full((len(queries), k), -1, np.int32)
+    values = np.full((len(queries), k), np.nan, np.float32)
+    ties = tie_ranks(int(candidates.items.max(initial=0)) + 1)
+    for start in range(0, len(queries), block):
+        at = np.arange(start, min(start + block, len(queries)))
+        own = candidates.take(at)
+        table = np.full((len(at), longest), -1, np.int32)
+        table[own.owners(), np.arange(len(own.items)) - own.offsets[own.owners()]] = own.items
+        scores = np.asarray(model.score(queries.take(at), table), np.float32)
+        order = np.lexsort((ties[np.maximum(table, 0)], -scores), axis=1)[:, :k]
+        kept = np.take_along_axis(scores, order, 1)
+        found[at, : order.shape[1]] = np.where(np.isnan(kept), -1, np.take_along_axis(table, order, 1))
+        values[at, : order.shape[1]] = kept
+    return Ranking(found, values)

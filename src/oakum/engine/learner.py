@@ -25,6 +25,11 @@ Losses = dict[str, Tensor]
 PUBLIC_REPS = ("query", "positive", "negative", "fields", "states", "logits", "levels")
 
 
+def ranking_loss(losses: Losses) -> Tensor:
+    """What ranks, [b]: the sum of all losses but "l2" and those whose name starts with "_"."""
+    return torch.stack([value for name, value in losses.items() if name != "l2" and not name.startswith("_")]).sum(0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """A stretch of training.
@@ -84,7 +89,11 @@ class Learner(nn.Module):
         raise TypeError(f"{type(self).__name__} does not say what represents a batch.")
 
     def losses(self, batch: Batch, reps: Reps) -> Losses:
-        """Named losses, one value a row; the engine averages each and adds them up. "l2" names regularisers."""
+        """Named losses, one value a row; the engine averages each and adds them up.
+
+        "l2" names regularisers; a name that starts with "_" is a loss beside the ranking (a contrast, an alignment):
+        plug-ins that ask for the ranking losses leave both out.
+        """
         raise TypeError(f"{type(self).__name__} does not say its losses.")
 
     def settle(self) -> None:

@@ -34,7 +34,7 @@ class Validation:
         """The mean of the metric over the users of the part."""
         from oakum.engine.closed import ClosedForm
         from oakum.engine.scoring import Scoring
-        from oakum.metrics import measure
+        from oakum.metrics import Context, measure
         from oakum.recommending import rank
 
         if not len(self.truth):
@@ -43,4 +43,11 @@ class Validation:
         k = int(metric.partition("@")[2] or 10)
         exclude = self.truth.histories if self.split.protocol.remove_seen else None
         ranking = rank(scorer, self.truth.queries, k, where=Filter(exclude=exclude))
-        return float(np.nanmean(measure(ranking, self.truth, [metric])[metric]))
+        context = Context.of(self.split.train, propensities=self._propensities(model))
+        return float(np.nanmean(measure(ranking, self.truth, [metric], context)[metric]))
+
+    @staticmethod
+    def _propensities(model: Any) -> Any:
+        """The chances of exposure that the model was trained with, for metrics that weigh by them."""
+        found = getattr(model, "facts", {}).get("propensity")
+        return None if found is None else found.cpu().numpy()

@@ -24,7 +24,8 @@ class Context:
     users of each item [items]. item_vectors: float32 [items, d]. item_categories: one row of category codes
     an item. histories: one row a query (else those of the truth). groups: groupings of the queries by name.
     other: the lists that stability metrics compare with. targets, owned, genuine: promoted items, what each
-    query's user already has (all parts), and which queries are real users. ties: "expected" or "order" (see
+    query's user already has (all parts), and which queries are real users. propensities: chance that an item was
+    shown [items]; where they are not given, the square root of its popularity. ties: "expected" or "order" (see
     accuracy).
     """
 
@@ -39,6 +40,7 @@ class Context:
     targets: Ids | None = None
     owned: Ragged | None = None
     genuine: NDArray[np.bool_] | None = None
+    propensities: NDArray[np.float32] | None = None
     ties: str = "expected"
 
     @classmethod

@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any, Literal
 
 from oakum.data import Ragged, Ranking
-from oakum.metrics import accuracy, beyond, calibration, robustness, stability
+from oakum.metrics import accuracy, beyond, calibration, robustness, stability, unbiased
 from oakum.metrics.context import Context
+from oakum.sampling.propensity import popularity_propensities
 from oakum.splits.protocol import Truth
 
 Better = Literal["higher", "lower", "neither"]
@@ -63,6 +64,15 @@ def _shares(c: Context) -> tuple[Any, int]:
     return c.item_counts, c.num_users
 
 
+def _sndcg(found: Ranking, truth: Truth | None, k: int, c: Context) -> Any:
+    assert truth is not None
+    shown = c.propensities
+    if shown is None:
+        assert c.item_counts is not None
+        shown = popularity_propensities(c.item_counts)
+    return unbiased.self_normalised_dcg(found, truth, shown, k, ties=c.ties)
+
+
 def _targets(found: Ranking, k: int, c: Context, of: Callable[..., Any]) -> Any:
     return robustness.exposure_by_user(of(found, c.targets, c.owned, k, genuine=c.genuine))
 
@@ -85,6 +95,9 @@ _WORDS = {
 
 _ROWS: list[_Row] = [
     *((b, "higher", "query", 0.0, 1.0, ("truth",), w, partial(_accuracy, b)) for b, w in _WORDS.items()),
+    ("sndcg", "higher", "query", 0.0, 1.0, ("truth", "item_counts"),
+     "self-normalised DCG: clicks weighed by 1 over the chance that the item was shown",
+     _sndcg),
     ("coverage", "higher", "pooled", 0.0, 1.0, ("num_items",),
      "share of the catalogue in any list",
      lambda f, t, k, c: beyond.covered(beyond.exposure(f, k, c.num_items))),

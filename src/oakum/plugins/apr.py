@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from oakum.engine.learner import Losses, Plugin, Reps
+from oakum.engine.learner import Losses, Plugin, Reps, ranking_loss
 from oakum.engine.run import Run
 from oakum.errors import ParameterError
 from oakum.nn.perturb import worst
@@ -55,7 +55,7 @@ class APRPlugin(Plugin):
         """The model's ranking losses once more, on moved representations."""
         if run.epoch < self.spec.begin or self.spec.gamma == 0:
             return losses
-        rank = torch.stack([v for k, v in losses.items() if k != "l2"]).sum(0)
+        rank = ranking_loss(losses)
         moved = worst(
             rank.mean(),
             reps,
@@ -65,8 +65,7 @@ class APRPlugin(Plugin):
             rows=table_rows(batch) if self.spec.scope == "row" else None,
         )
         again = run.model.losses(batch, moved)
-        adversarial = torch.stack([v for k, v in again.items() if k != "l2"]).sum(0)
-        return {**losses, "adversarial": self.spec.gamma * adversarial}
+        return {**losses, "adversarial": self.spec.gamma * ranking_loss(again)}
 
 
 def table_rows(batch: Any) -> dict[str, tuple[str, Tensor]]:

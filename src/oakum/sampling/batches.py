@@ -75,6 +75,18 @@ class Pairs(Batch):
     items: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, dtype=torch.long))
 
 
+@dataclass(slots=True)
+class Labelled(Pairs):
+    """Pairs drawn from all users × items: labels float32 [b], 1 where the pair is in the log.
+
+    rows: its place among the distinct pairs of the log (the order of `Dataset.matrix`), -1 where it is not in it. weights:
+    float32 [b], what a row must weigh for the mean over rows to be the mean over all pairs, or None where it is that.
+    """
+
+    labels: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0))
+    weights: Tensor | None = None
+
+
 def pairs(data: Dataset, order: Order, *, wants: int = 1, by: str = "events") -> Iterator[Pairs]:
     """Training pairs, shuffled by a keyed hash.
 
@@ -103,4 +115,54 @@ def pairs(data: Dataset, order: Order, *, wants: int = 1, by: str = "events") ->
             None,
             torch.from_numpy(users[at].astype(np.int64)),
             torch.from_numpy(items[at].astype(np.int64)),
+        )
+
+
+def labelled_pairs(data: Dataset, order: Order, *, by: str = "halves") -> Iterator[Labelled]:
+    """Clicked and unlabelled pairs of people with events and all items, with replacement; twice the distinct pairs an epoch.
+
+    by="uniform": every pair of all alike. by="halves": half of a batch clicked, half unlabelled, each uniformly;
+    "halves-weighted": the same with importance weights. Nothing of size users × items is made.
+    """
+    matrix = data.matrix
+    active = np.flatnonzero(np.diff(matrix.indptr)).astype(np.int64)
+    width, clicked = np.int64(data.num_items), matrix.nnz
+    everything = len(active) * int(width)
+    owners = np.repeat(np.arange(len(active)), np.diff(matrix.indptr)[active])
+    known = owners * width + matrix.indices  # rising, since columns are sorted
+
+    def draw(name: str, slots: np.ndarray, size: int) -> np.ndarray:
+        return (keyed_hash(order.key(name), slots) % np.uint64(size)).astype(np.int64)
+
+    def place_of(keys: np.ndarray) -> np.ndarray:
+        at = np.searchsorted(known, keys)
+        return np.where(known[np.minimum(at, clicked - 1)] == keys, at, -1)
+
+    for start in range(0, 2 * clicked, order.batch_size):
+        slots = np.arange(start, min(start + order.batch_size, 2 * clicked))
+        if by == "uniform" or clicked == everything:
+            keys = draw("pair", slots, everything)
+            rows = place_of(keys)
+            weights = None
+        else:
+            half = len(slots) // 2
+            rows = np.concatenate([draw("clicked", slots[:half], clicked), np.full(len(slots) - half, -1)])
+            keys = np.concatenate([known[rows[:half]], draw("unlabelled 0", slots[half:], everything)])
+            again = 0
+            while len(hit := half + np.flatnonzero(place_of(keys[half:]) >= 0)):
+                again += 1
+                keys[hit] = draw(f"unlabelled {again}", slots[hit], everything)
+            share = clicked / everything
+            weights = np.where(
+                rows >= 0, share * len(slots) / max(1, half), (1 - share) * len(slots) / (len(slots) - half)
+            )
+        users, items = np.divmod(keys, width)
+        yield Labelled(
+            torch.from_numpy(rows),
+            0,
+            None,
+            torch.from_numpy(active[users]),
+            torch.from_numpy(items),
+            torch.from_numpy((rows >= 0).astype(np.float32)),
+            torch.from_numpy(weights.astype(np.float32)) if by == "halves-weighted" and weights is not None else None,
         )

@@ -65,9 +65,12 @@ def reject_draws(key, users, n, num_items, cumulative, pool, indptr, indices):  
     return out
 
 
-def _reject(run: Any, batch: Batch, n: int, name: str, cumulative: Any, pool: Any) -> NDArray[np.int64]:
+def _reject(
+    run: Any, batch: Batch, n: int, name: str, cumulative: Any, pool: Any, *, reject: bool = True
+) -> NDArray[np.int64]:
     owned = run.positives
-    users = batch.users.cpu().numpy() if hasattr(batch, "users") else np.full(len(batch), -1, np.int64)
+    known = reject and hasattr(batch, "users")
+    users = batch.users.cpu().numpy() if known else np.full(len(batch), -1, np.int64)  # type: ignore[attr-defined]
     key = derive(run.seed, "negatives", name, run.phase.name, run.epoch, run.step)
     empty = np.empty(0, np.float64)
     return reject_draws(
@@ -82,15 +85,24 @@ def _reject(run: Any, batch: Batch, n: int, name: str, cumulative: Any, pool: An
     )
 
 
-def draw_from(run: Any, batch: Batch, n: int, cumulative: NDArray[np.float64] | None) -> Negatives:
-    """Independent draws from a fixed distribution over all items (None: uniform)."""
-    items = _reject(run, batch, n, "fixed", cumulative, None)
+def draw_from(
+    run: Any, batch: Batch, n: int, cumulative: NDArray[np.float64] | None, *, reject: bool = True
+) -> Negatives:
+    """Independent draws from a fixed distribution over all items (None: uniform); without `reject` a draw may be a
+    positive of the user."""
+    items = _reject(run, batch, n, "fixed", cumulative, None, reject=reject)
     if cumulative is None:
         log_q = np.full(items.shape, -np.log(run.positives.shape[1]), np.float32)
     else:
         share = np.diff(cumulative, prepend=0.0) / cumulative[-1]
         log_q = np.log(np.maximum(share, 1e-12))[items].astype(np.float32)
     return Negatives(torch.from_numpy(items), torch.from_numpy(log_q))
+
+
+def draw_shared(run: Any, batch: Batch, n: int) -> Negatives:
+    """One uniform draw of n items for all rows: tensors [b, n] whose rows are the same memory (stride 0)."""
+    drawn = draw_from(run, Batch(batch.rows[:1]), n, None, reject=False)
+    return Negatives(drawn.items.expand(len(batch), n), drawn.log_q.expand(len(batch), n))
 
 
 def popularity_table(run: Any, power: float) -> NDArray[np.float64]:

@@ -19,15 +19,28 @@ class Sampler(Parameters):
 
 
 class Uniform(Sampler):
-    """Every item equally likely; positives of the user are redrawn."""
+    """Every item equally likely."""
 
     slug = "uniform"
+    reject: Annotated[bool, "redraw what the user has"] = True
 
     def draw(self, run: Any, batch: Any, n: int) -> Any:
         """q(j) = 1 / items."""
         from oakum.sampling.negatives import draw_from
 
-        return draw_from(run, batch, n, cumulative=None)
+        return draw_from(run, batch, n, cumulative=None, reject=self.reject)
+
+
+class Shared(Sampler):
+    """One uniform draw for the whole batch, so that a model may score it in one matrix product; positives of a user stay."""
+
+    slug = "shared"
+
+    def draw(self, run: Any, batch: Any, n: int) -> Any:
+        """q(j) = 1 / items, the same n items in every row."""
+        from oakum.sampling.negatives import draw_shared
+
+        return draw_shared(run, batch, n)
 
 
 class Popular(Sampler):

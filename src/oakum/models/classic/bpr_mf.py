@@ -54,8 +54,12 @@ class BPRMFModel(Model):
         self.spec = spec
         self.users = nn.Embedding(schema.num_users, spec.embedding_dim)
         self.items = nn.Embedding(schema.num_items, spec.embedding_dim)
-        nn.init.normal_(self.users.weight, std=spec.init_std)
-        nn.init.normal_(self.items.weight, std=spec.init_std)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """The first values of both tables."""
+        nn.init.normal_(self.users.weight, std=self.spec.init_std)
+        nn.init.normal_(self.items.weight, std=self.spec.init_std)
 
     def tables(self) -> tuple[Tensor, Tensor]:
         """The final vectors [users, d], [items, d]."""
