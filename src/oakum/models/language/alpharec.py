@@ -49,9 +49,7 @@ class AlphaRec(Spec):
 
     def plan(self) -> Plan:
         """The reference's settings."""
-        return Plan(
-            learning_rate=5e-4, batch_size=4096, epochs=500, evaluate_every=5, patience=20, metric="recall@20"
-        )
+        return Plan(learning_rate=5e-4, batch_size=4096, epochs=500, evaluate_every=5, patience=20, metric="recall@20")
 
     def sizes(self, data: Dataset) -> dict[str, int]:
         """The width of the encoder's vectors."""
@@ -67,6 +65,7 @@ class AlphaRecModel(Model):
 
     reads_content = True
     transfers = True
+    reads_requests = True
 
     def __init__(self, spec: AlphaRec, schema: Schema) -> None:
         super().__init__()
@@ -176,7 +175,9 @@ class AlphaRecModel(Model):
         """z = (E⁰ + Σ_{l<L} Σ_{i in H} E_i^l / sqrt(|H| deg(i))) / (L + 1), E⁰ = map((1 − α) mean of H + α words)."""
         text = self.facts["text"]
         history = queries.histories.matrix(len(text))
-        indptr, indices = (torch.from_numpy(a.astype("int64")).to(text.device) for a in (history.indptr, history.indices))
+        indptr, indices = (
+            torch.from_numpy(a.astype("int64")).to(text.device) for a in (history.indptr, history.indices)
+        )
         x, lengths = means(text, indptr, indices), indptr.diff()
         silent = lengths == 0
         if queries.text is not None:
