@@ -99,10 +99,27 @@ def draw_from(
     return Negatives(torch.from_numpy(items), torch.from_numpy(log_q))
 
 
-def draw_shared(run: Any, batch: Batch, n: int) -> Negatives:
-    """One uniform draw of n items for all rows: tensors [b, n] whose rows are the same memory (stride 0)."""
-    drawn = draw_from(run, Batch(batch.rows[:1]), n, None, reject=False)
-    return Negatives(drawn.items.expand(len(batch), n), drawn.log_q.expand(len(batch), n))
+@njit(cache=True, nogil=True)
+def owned_by(users, items, indptr, indices):  # type: ignore[no-untyped-def]
+    """Bool [len(users), len(items)]: whether each user has each item; CSR with sorted columns."""
+    out = np.zeros((len(users), len(items)), np.bool_)
+    for r in range(len(users)):
+        if users[r] >= 0:
+            for c in range(len(items)):
+                out[r, c] = _has(indices, indptr[users[r]], indptr[users[r] + 1], items[c])
+    return out
+
+
+def draw_shared(run: Any, batch: Any, n: int, reject: bool) -> Negatives:
+    """`n` uniform items for all rows; with `reject`, those that a row's user has weigh nothing there."""
+    owned = run.positives
+    items = run.rng("shared negatives").integers(0, owned.shape[1], n)
+    log_q = torch.full((1, n), -float(np.log(owned.shape[1])))
+    weight = None
+    if reject:
+        users = batch.users.cpu().numpy() if hasattr(batch, "users") else np.full(len(batch), -1, np.int64)
+        weight = torch.from_numpy((~owned_by(users, items, owned.indptr, owned.indices)).astype(np.float32))
+    return Negatives(torch.from_numpy(items[None]), log_q, weight)
 
 
 def popularity_table(run: Any, power: float) -> NDArray[np.float64]:

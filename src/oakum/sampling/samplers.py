@@ -32,15 +32,20 @@ class Uniform(Sampler):
 
 
 class Shared(Sampler):
-    """One uniform draw for the whole batch, so that a model may score it in one matrix product; positives of a user stay."""
+    """One uniform draw for the whole batch: [1, n] items.
+
+    Cheap where n is in the hundreds: one matrix product instead of b · n gathered vectors. With `reject`, the weights
+    [b, n] are 0 where a row's user has the item (a model must read them); without, the user's own items stay in.
+    """
 
     slug = "shared"
+    reject: Annotated[bool, "whether what a row's user has weighs nothing there"] = True
 
     def draw(self, run: Any, batch: Any, n: int) -> Any:
-        """q(j) = 1 / items, the same n items in every row."""
+        """q(j) = 1 / items, the same items for every row."""
         from oakum.sampling.negatives import draw_shared
 
-        return draw_shared(run, batch, n)
+        return draw_shared(run, batch, n, self.reject)
 
 
 class Popular(Sampler):

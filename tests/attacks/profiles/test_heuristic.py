@@ -15,7 +15,7 @@ from oakum.attacks.profiles.compose import Facts
 from oakum.attacks.profiles.heuristic import AverageProfiles
 from oakum.catalogue import load_class
 from oakum.data import Dataset
-from oakum.errors import ParameterError
+from oakum.errors import DataError, ParameterError
 from tests.toys import log_of, random_log
 
 SLUGS = [
@@ -49,6 +49,10 @@ def test_number_length_targets_and_no_duplicates(slug: str, rated: bool, users: 
     data = rated_log() if rated else random_log()
     goal = Goal((2, 5, 7))
     length = 3 + extra
+    if slug == "love-hate-profiles" and not rated:
+        with pytest.raises(DataError, match="needs ratings"):
+            made(slug, data, goal, users, length, target_mode=mode)
+        return
     change = made(slug, data, goal, users, length, target_mode=mode)
     rows = [change.profiles.row(r) for r in range(len(change.profiles))]
     assert len(rows) == users

@@ -47,7 +47,8 @@ class Coordination(Detector):
 
     Each account is scored by `coordination` against what the other accounts have. On a log as a whole the knee of the
     scores decides. On a delivery with a past, the bar is set without labels: batches of accounts drawn from the past are
-    scored the same way, and their 1 − `false_share` quantile is what an honest account may reach. Memory and time O(events · repeats). Ours, after the burst and co-bipartite detectors of review spam.
+    scored the same way, and their 1 − `false_share` quantile is what an honest account may reach. Memory and time
+    O(events · repeats). Ours, after the burst and co-bipartite detectors of review spam.
     """
 
     slug = "coordination"
@@ -59,9 +60,11 @@ class Coordination(Detector):
     def scores(self, data: Dataset) -> Floats:
         """Each account within a random tenth of the log, against the other nine; float64 [users], NaN without events."""
         out = np.full(data.num_users, np.nan)
-        active = np.flatnonzero(data.user_counts > 0)
-        order = generator(0, "coordination", len(active)).permutation(active)
-        for part in np.array_split(order, max(2, round(1 / self.fold))):
+        # A sum of random numbers of its items puts an account in a part: by chance, and whatever the account is called.
+        draws = generator(0, "coordination").random(data.num_items)
+        parts = ((data.matrix @ draws) % 1 / self.fold).astype(np.int64)
+        for number in np.unique(parts):
+            part = np.flatnonzero((parts == number) & (data.user_counts > 0))
             if len(part):
                 out[part] = self.judge(data.matrix[part], data.item_counts - _counts(data.matrix[part]))
         return out

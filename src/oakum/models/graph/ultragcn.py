@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from oakum import losses
 from oakum.data import Dataset, Schema
 from oakum.engine.learner import Facts, Losses, Phase, Reps
 from oakum.engine.plan import Plan
@@ -27,10 +28,10 @@ class UltraGCN(Spec):
     L = −Σ (w₁ + w₂ β_ui) log σ(s_ui) − (W/n) Σ_j (w₃ + w₄ β_uj) log σ(−s_uj) − λ Σ_{j in S(i)} ω_ij log σ(s_uj) + γ/2 |all|²,
     s = p·q, j uniform over all items. Memory 12 (users + items) d + 8 items K bytes and 8 batch (n + K) d bytes a step;
     time: events (n + K) d an epoch, no sparse product, and once Σ_u |H_u|² for ω. `sampling="shared"` draws one set for a
-    batch: batch n d instead of batch n d memory moves, adversarial plug-ins then move users and positives only.
-    Newcomers: a ridge solve onto the item table. Differs from the reference: ω in sparse blocks, not a dense matrix; n = 200
-    for any data by default. The loss is a sum: learning rate and γ belong to the batch size. Tiny first values mean a long
-    stay at the popularity ranking (ten epochs on a million events, more on small data): keep the patience above it.
+    batch: n d floats instead of batch n d. Newcomers: a ridge solve onto the item table. Differs from the reference: ω in
+    sparse blocks, not a dense matrix; n = 200 for any data by default. The loss is a sum: learning rate and γ belong to the
+    batch size. Tiny first values mean a long stay at the popularity ranking (ten epochs on a million events, more on small
+    data): keep the patience above it.
     """
 
     slug = "ultragcn"
@@ -95,7 +96,7 @@ class UltraGCNModel(BPRMFModel):
     @property
     def sampler(self) -> Sampler:
         """Uniform over all items, the user's own included unless they are sifted out."""
-        return Shared() if self.spec.sampling == "shared" else Uniform(reject=self.spec.sampling == "sift")
+        return Shared(reject=False) if self.spec.sampling == "shared" else Uniform(reject=self.spec.sampling == "sift")
 
     def prepare(self, data: Dataset, phase: Phase) -> Facts:
         """β as two vectors, and the K co-occurring items of each item with their ω."""
@@ -109,21 +110,16 @@ class UltraGCNModel(BPRMFModel):
         return pairs(data, order, wants=self.spec.num_negatives)
 
     def represent(self, batch: Batch) -> Reps:
-        """query, positive [b, d], negative [b, n, d]; private: the co-occurring items [b, K, d], shared negatives [n, d]."""
+        """query, positive [b, d], negative [b, n, d] or [1, n, d]; private: the co-occurring items [b, K, d]."""
         assert isinstance(batch, Pairs)
         assert batch.negatives is not None
         drawn = batch.negatives.items
-        shared = drawn.stride(0) == 0 and len(drawn) > 1
-        codes = [batch.items, drawn[0] if shared else drawn.flatten()]
+        codes = [batch.items, drawn.flatten()]
         if self.spec.item_weight:
             codes.append(self.facts["near"][batch.items].flatten())
         # One look-up, so that the dense gradient of the table is made once.
         found = self.items(torch.cat(codes)).split([len(c) for c in codes])
-        reps = {"query": self.users(batch.users), "positive": found[0]}
-        if shared:
-            reps["_negatives"] = found[1]
-        else:
-            reps["negative"] = found[1].view(*drawn.shape, -1)
+        reps = {"query": self.users(batch.users), "positive": found[0], "negative": found[1].view(*drawn.shape, -1)}
         if self.spec.item_weight:
             reps["_near"] = found[2].view(len(batch), self.spec.k, -1)
         return reps
@@ -136,8 +132,7 @@ class UltraGCNModel(BPRMFModel):
         query = reps["query"]
         beta_users, beta_items = self.facts["beta_users"][batch.users], self.facts["beta_items"]
         positive = (query * reps["positive"]).sum(-1)
-        shared = reps.get("_negatives")
-        negative = query @ shared.T if shared is not None else (reps["negative"] @ query.unsqueeze(-1)).squeeze(-1)
+        negative = losses.against(query, reps["negative"])
         pull = (spec.w1 + spec.w2 * beta_users * beta_items[batch.items]) * F.softplus(-positive)
         weight = spec.w3 + spec.w4 * beta_users.unsqueeze(1) * beta_items[batch.negatives.items]
         push = spec.negative_weight * (weight * F.softplus(negative)).mean(-1)
