@@ -24,8 +24,8 @@ class Shuffled(ClosedForm):
     def score(self, queries: Queries, items: Any = None) -> Any:
         raise AssertionError("scores were asked of a model that makes lists")
 
-    def recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int) -> Ranking:
-        rng = generator(seed, "shuffled")
+    def recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int | None) -> Ranking:
+        rng = generator(seed or 0, "shuffled")
         shut = where.closed_rows(ITEMS, len(queries))
         out = np.full((len(queries), k), -1, np.int32)
         for r in range(len(queries)):
@@ -80,7 +80,7 @@ def test_a_learned_list_maker_is_silent_about_what_it_never_saw() -> None:
     from oakum.engine.scoring import Scoring
 
     class Learned(Model):
-        def recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int) -> Ranking:
+        def recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int | None) -> Ranking:
             noise = torch.rand(len(queries), ITEMS).numpy()
             noise[where.closed_rows(ITEMS, len(queries))] = np.nan
             from oakum.kernels.topk import topk_scores

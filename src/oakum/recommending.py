@@ -21,12 +21,12 @@ def rank(
     *,
     where: Filter | None = None,
     popularity: NDArray[np.float32] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     block_bytes: int = 1 << 25,
 ) -> Ranking:
     """The best `k` items of each request.
 
-    Asks the model for its lists where it makes them itself (`recommend_lists`; `seed` is for those that draw), uses
+    Asks the model for its lists where it makes them itself (`recommend_lists`; drawn where `seed` is given, its best guess without), uses
     `query_vectors` / `item_vectors` where it has them, `score` otherwise; memory is bounded by `block_bytes` of scores
     either way. Fewer than k come back only where fewer are allowed or can be scored. With `popularity` [items],
     requests for which the model cannot say anything are answered by it and flagged.
@@ -44,7 +44,7 @@ def rank(
         part, rules = queries.take(at), where.take(at)
         exclude = rules.exclude
         if lists:
-            made = model.recommend_lists(part, k, rules, derive(seed, "lists", start))
+            made = model.recommend_lists(part, k, rules, None if seed is None else derive(seed, "lists", start))
             items, scores = made.items, made.scores
         elif table is not None:
             blank = where.closed(len(table))

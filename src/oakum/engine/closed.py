@@ -61,11 +61,12 @@ class Recommender(Protocol):
     """Capability: the model makes its lists itself (slates, rounds, beams, several interests), so their order may
     differ from the order of its scores. `rank` asks for them in place of ranking scores."""
 
-    def recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int) -> Ranking:
+    def recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int | None) -> Ranking:
         """At most `k` distinct items a request, all allowed by `where` (whose `exclude` rows are the requests').
 
         Lists that end early hold -1 and NaN. Random only through `seed`: the same requests in the same order get the
-        same lists. `rank` asks for a few hundred requests at once.
+        same lists, and None asks for the best guess instead of a draw (no exploration: what evaluation measures).
+        `rank` asks for a few hundred requests at once.
         """
         ...
 

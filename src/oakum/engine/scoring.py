@@ -41,13 +41,13 @@ class Scoring:
             out = np.where(blank, np.float32(np.nan), out)
         return out
 
-    def _recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int) -> Ranking:
+    def _recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int | None) -> Ranking:
         self.model.eval() if self.model.training else None
         if self.unseen is not None and self.unseen.any():
             deny = np.flatnonzero(self.unseen).astype(np.int32)
             where = Filter(where.allow, deny if where.deny is None else np.union1d(deny, where.deny), where.exclude)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(seed or 0)
             made: Ranking = self.model.recommend_lists(_asked(queries), k, where, seed)
         return made
 
