@@ -79,3 +79,16 @@ def _from_scores(
     if blank is not None:
         block = np.where(blank, np.float32(np.nan), block)
     return topk_scores(np.array(block, np.float32), k, exclude=exclude)
+
+
+def interleaved(lists: Ids, k: int) -> Ids:
+    """Several lists of each request as one: all first places, then all second ones, ...; the first `k` distinct items.
+
+    lists: int32 [lists, q, places], -1 where one ends early. Returns int32 [q, k], -1 at the end of short ones.
+    """
+    out = np.full((lists.shape[1], k), -1, np.int32)
+    flat = lists.transpose(1, 2, 0).reshape(lists.shape[1], -1)
+    for r, row in enumerate(flat.tolist()):
+        kept = [i for i in dict.fromkeys(row) if i >= 0][:k]
+        out[r, : len(kept)] = kept
+    return out

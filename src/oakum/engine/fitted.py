@@ -52,9 +52,11 @@ class Fitted:
     def rank(
         self, queries: Queries, k: int, *, where: Filter | None = None, fallback: bool = False, seed: int | None = None
     ) -> Ranking:
-        """The best `k` items of each request under a filter; the model's own lists where it makes any. With `fallback`,
-        popularity answers where the model cannot say anything, and the ranking says so. seed: given, models that explore draw their
-        lists; without one they show their best guess."""
+        """The best `k` items of each request under a filter; the model's own lists where it makes any.
+
+        With `fallback`, popularity answers where the model cannot say anything, and the ranking says so. Given a
+        `seed`, models that explore draw their lists; without one they show their best guess.
+        """
         from oakum.recommending import rank
 
         popularity = self.item_counts.astype(np.float32) if fallback else None
