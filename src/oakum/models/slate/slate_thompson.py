@@ -251,12 +251,16 @@ class SlateThompsonModel(Model):
         silent = torch.from_numpy(queries.histories.lengths == 0).to(y.device)
         return out.masked_fill(silent[:, None], torch.nan)
 
-    def chances(self, queries: Queries, shown: Ids) -> Tensor:
-        """The chance that nothing (column 0) or each shown item (-1 pads) is taken, under the means: [q, places + 1]."""
-        items = torch.from_numpy(shown.astype(np.int64)).to(self.doubt.device)
-        likings = self.liking(self.preferences(queries).unsqueeze(1), self.items.mean[items.clamp_min(0)])
-        nothing = self.nothing.mean[self.lengths(items)]
-        return torch.softmax(torch.cat([nothing[:, None], likings.masked_fill(items < 0, -100)], 1), 1)
+    def chances(self, queries: Queries, shown: Ids, draws: int = 0) -> Tensor:
+        """The chance that nothing (column 0) or each shown item (-1 pads) is taken, [q, places + 1]: under the posterior
+        means, or averaged over so many posterior draws (from torch's generator)."""
+        items, every = torch.from_numpy(shown.astype(np.int64)).to(self.doubt.device), []
+        for warmth in [1.0] * draws or [0.0]:
+            y, vectors = self._world(queries, items, warmth)
+            nothing = self.nothing.draw(1, temperature=warmth)[0, self.lengths(items)]
+            likings = self.liking(y.unsqueeze(1), vectors).masked_fill(items < 0, -100)
+            every.append(torch.softmax(torch.cat([nothing[:, None], likings], 1), 1))
+        return torch.stack(every).mean(0)
 
     def recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int | None) -> Ranking:
         """The best under the means, or lists drawn by the policy; scores are those under the means either way."""
@@ -275,20 +279,25 @@ class SlateThompsonModel(Model):
         return Ranking(items, np.where(items >= 0, found, np.float32(np.nan)))
 
     def _draw(self, queries: Queries, pool: Ids, k: int) -> Ids:
-        """The best k of each request's pool [q, c] under one draw of its own: items, start and dynamics."""
-        warmth, mean, scale = self.spec.temperature, self.items.mean, self.items.scale()
-        taken, chosen = self._taken(queries), torch.from_numpy(pool.astype(np.int64)).to(self.doubt.device)
-        fresh = lambda rows: torch.randn(*rows.shape, mean.shape[1], device=mean.device)
-        at = lambda rows, noise: mean[rows.clamp_min(0)] + warmth * scale[rows.clamp_min(0)] * noise  # [q, c, d]
-        noise = fresh(chosen)
-        # An item that stands in the pool and in the history is one item: the same noise moves it in both.
-        twin = (taken.unsqueeze(-1) == chosen.unsqueeze(1)).float()
-        items, past = at(chosen, noise), at(taken, twin @ noise + (1 - twin.sum(-1, keepdim=True)) * fresh(taken))
-        start, doubt = self.start_of(taken)
-        start = start + warmth * doubt * torch.randn_like(doubt)
-        past = past.masked_fill((taken < 0).unsqueeze(-1), torch.nan)
-        y = self.drift(past, start, len(queries), warmth)[:, -1]
+        """The best k of each request's pool [q, c] under one draw of its own."""
+        y, items = self._world(
+            queries, torch.from_numpy(pool.astype(np.int64)).to(self.doubt.device), self.spec.temperature
+        )
         scores = self.liking(y.unsqueeze(1), items).cpu().numpy()
         places = topk_scores(np.where(pool >= 0, scores, np.float32(np.nan)), k)[0]
         best = np.take_along_axis(pool, np.maximum(places, 0).astype(np.int64), 1)
         return np.where(places >= 0, best, np.int32(-1))
+
+    def _world(self, queries: Queries, chosen: Tensor, warmth: float) -> tuple[Tensor, Tensor]:
+        """y [q, d] and vectors [q, c, d] of the chosen items [q, c]: a draw for each request, scales times `warmth`."""
+        mean, scale, taken = self.items.mean, self.items.scale(), self._taken(queries)
+        fresh = lambda rows: torch.randn(*rows.shape, mean.shape[1], device=mean.device)
+        at = lambda rows, noise: mean[rows.clamp_min(0)] + warmth * scale[rows.clamp_min(0)] * noise  # [q, c, d]
+        noise = fresh(chosen)
+        # An item that stands among the chosen and in the history is one item: the same noise moves it in both.
+        twin = (taken.unsqueeze(-1) == chosen.unsqueeze(1)).float()
+        past = at(taken, twin @ noise + (1 - twin.sum(-1, keepdim=True)) * fresh(taken))
+        start, doubt = self.start_of(taken)
+        start = start + warmth * doubt * torch.randn_like(doubt)
+        past = past.masked_fill((taken < 0).unsqueeze(-1), torch.nan)
+        return self.drift(past, start, len(queries) if warmth else 1, warmth)[:, -1], at(chosen, noise)
