@@ -204,9 +204,9 @@ def test_the_docstring_states_cost_and_newcomers(slug: str) -> None:
 @pytest.mark.parametrize("slug", LEARNED)
 def test_gradients_reach_every_parameter_and_losses_are_finite(slug: str) -> None:
     data = random_log()
-    start = fitted(slug, data, epochs=0).model.state_dict()
+    start = dict(fitted(slug, data, epochs=0).model.named_parameters())
     end = fitted(slug, data, epochs=2)
-    for name, value in end.model.state_dict().items():
+    for name, value in end.model.named_parameters():
         moved = (value != start[name]).flatten(1).any(1) if value.dim() > 1 else value != start[name]
         assert moved.float().mean() > 0.9, name
     for entry in end.record.history:

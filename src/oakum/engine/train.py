@@ -158,6 +158,7 @@ class Trainer:
                 checkpoint.unpack_optimiser(update, resumed, f"optimiser{i}")
         else:
             self.place.update(stage=index, epoch=0, step=0, rate_step=0)
+            self.bad = 0  # patience counts within a stage
             self.run.seed_step()
             for learner in self.learners.values():
                 learner.put_facts(learner.prepare(self.base, main))
