@@ -7,18 +7,16 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 import numpy as np
-import polars as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oakum.data import Dataset, Filter, Ids, Queries, Ranking, Schema
+from oakum.data.features import item_groups
 from oakum.data.world import taken_of
 from oakum.engine.learner import Facts, Losses, Model, Phase, Reps
 from oakum.engine.plan import Plan
 from oakum.engine.run import Run
-from oakum.errors import DataError
 from oakum.kernels.topk import topk_scores
 from oakum.nn.variational import Drift, Posterior, kl_normal
 from oakum.parameters import Range, Spec
@@ -78,19 +76,6 @@ class SlateThompson(Spec):
     def build(self, schema: Schema) -> SlateThompsonModel:
         """Posteriors of the right sizes."""
         return SlateThompsonModel(self, schema)
-
-
-def item_groups(data: Dataset, columns: str) -> NDArray[np.int64]:
-    """The group of each item, int64 [items]; one group where no columns are named."""
-    names = [c.strip() for c in columns.split(",") if c.strip()]
-    if not names:
-        return np.zeros(data.num_items, np.int64)
-    table = data.tables.get("items", pl.DataFrame())
-    if missing := [n for n in names if n not in table.columns]:
-        have = ", ".join(table.columns) or "no columns"
-        raise DataError(f"The item table of '{data.name}' has no column '{missing[0]}' to group by; it has {have}.")
-    labels = table.select(pl.concat_str([pl.col(n).cast(pl.String).fill_null("?") for n in names], separator="\x1f"))
-    return np.unique(labels.to_series().to_numpy(), return_inverse=True)[1].astype(np.int64)
 
 
 class SlateThompsonModel(Model):
