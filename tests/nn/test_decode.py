@@ -62,7 +62,9 @@ def test_leaves_expand_to_every_item_of_their_code(n: int, depth: int, size: int
 
 @given(*SHAPES, st.integers(1, 8), st.integers(1, 8), st.integers(1, 12))
 @settings(max_examples=80, deadline=None)
-def test_beams_equal_the_slow_search(n: int, depth: int, size: int, seed: int, first: int, each: int, keep: int) -> None:
+def test_beams_equal_the_slow_search(
+    n: int, depth: int, size: int, seed: int, first: int, each: int, keep: int
+) -> None:
     codes, probs = catalogue(n, depth, size, seed), log_probs(3, depth, size, seed)
     trie = Trie(codes)
     leaves, scores = along(trie, probs, first=first, each=each, keep=keep)

@@ -48,7 +48,9 @@ def test_two_hundred_thousand_random_vectors_keep_their_numbers_through_the_inde
 def test_nothing_is_the_middle_code(levels: list[int]) -> None:
     fsq = FSQ(3, levels)
     assert (fsq.round(torch.zeros(len(levels))) == 0).all()
-    assert int(fsq.index(torch.zeros(len(levels)))) == sum((n // 2) * math.prod(levels[:d]) for d, n in enumerate(levels))
+    assert int(fsq.index(torch.zeros(len(levels)))) == sum(
+        (n // 2) * math.prod(levels[:d]) for d, n in enumerate(levels)
+    )
 
 
 @given(LEVELS, st.integers(0, 99))

@@ -73,9 +73,7 @@ class Ragged:
             return self
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
         pick = lambda a: None if a is None else a[kept]
-        return Ragged(
-            before[self.offsets], self.items[kept], pick(self.times), pick(self.values), pick(self.rows)
-        )
+        return Ragged(before[self.offsets], self.items[kept], pick(self.times), pick(self.values), pick(self.rows))
 
     def _gather(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Ragged:
         offsets = np.zeros(len(lengths) + 1, np.int64)

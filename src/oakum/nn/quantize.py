@@ -98,8 +98,6 @@ def residual_codes(x: Tensor, books: Tensor) -> Tensor:
 
 def _nearest(x: Tensor, means: Tensor, block: int = 1 << 14) -> tuple[Tensor, Tensor]:
     """Squared distance to the nearest mean, and which it is, in blocks of rows."""
-    found = []
-    for part in x.split(block):
-        found.append(((means * means).sum(-1) - 2 * part @ means.T).min(-1))
+    found = [((means * means).sum(-1) - 2 * part @ means.T).min(-1) for part in x.split(block)]
     gap = torch.cat([f.values for f in found]) + (x * x).sum(-1)
     return gap, torch.cat([f.indices for f in found])

@@ -56,7 +56,9 @@ class RecGPT(Spec):
     num_layers: Annotated[int, Range(1, 48, search=(1, 4)), "blocks of the sequence model"] = 2
     num_heads: Annotated[int, Range(1, 64), "attention heads; divides embedding_dim"] = 4
     max_length: Annotated[int, Range(1, 4096, search=(20, 256), log=True), "items read, the latest ones"] = 50
-    dropout: Annotated[float, Range(0, below=1, search=(0.0, 0.3)), "share of the sequence model's values dropped"] = 0.1
+    dropout: Annotated[float, Range(0, below=1, search=(0.0, 0.3)), "share of the sequence model's values dropped"] = (
+        0.1
+    )
     tokeniser_layers: Annotated[int, Range(1, 12), "blocks of the tokeniser's decoder"] = 2
     tokeniser_epochs: Annotated[int, Range(0, 10_000), "passes over the catalogue that train the tokeniser"] = 20
     decode: Annotated[Literal["exact", "beam"], "score every item, or search beams as published"] = "exact"
@@ -84,7 +86,9 @@ class RecGPT(Spec):
                 f"num_heads ({self.num_heads}) must divide embedding_dim ({self.embedding_dim}) of RecGPT."
             )
         if not self.levels or any(not isinstance(n, int) or n < 2 for n in self.levels):
-            raise ParameterError(f"The levels of RecGPT must be whole numbers of at least 2. Got {self.levels!r} instead.")
+            raise ParameterError(
+                f"The levels of RecGPT must be whole numbers of at least 2. Got {self.levels!r} instead."
+            )
         return (BeamRecGPTModel if self.decode == "beam" else RecGPTModel)(self, width)
 
 
@@ -175,7 +179,10 @@ class RecGPTModel(Model):
         if phase.name == "tokeniser":
             state = {k: v.cpu().numpy() for k, v in self.facts.items() if k.startswith("text_")}
             found = item_vectors(data, self.spec.encoder, state=state)
-            return {"vectors": torch.from_numpy(found.vectors), **{k: torch.from_numpy(v) for k, v in found.state.items()}}
+            return {
+                "vectors": torch.from_numpy(found.vectors),
+                **{k: torch.from_numpy(v) for k, v in found.state.items()},
+            }
         vectors = self.facts["vectors"]
         if not bool(vectors.any()):
             raise DataError(f"RecGPT knows items by their text, and no item of '{data.name}' has any.")
@@ -214,7 +221,9 @@ class RecGPTModel(Model):
         if not isinstance(batch, Sequences):
             return {"l1": (reps["_rebuilt"] - reps["_text"]).abs().mean(-1)}
         head = self.reader.head.weight
-        query, positive = (reps[name].unflatten(1, (self.spec.num_slices, -1)).flatten(0, 1) for name in ("query", "positive"))
+        query, positive = (
+            reps[name].unflatten(1, (self.spec.num_slices, -1)).flatten(0, 1) for name in ("query", "positive")
+        )
         token = self.facts["codes"][batch.items].flatten()
         return {"softmax": losses.softmax(query, positive, head, token).view(len(batch), -1).mean(1)}
 
@@ -294,4 +303,3 @@ class BeamRecGPTModel(RecGPTModel):
             scores[rows, column] = value
             found[rows, column] = np.where(np.isnan(value), -1, named.gather(1, best).cpu().numpy())
         return Ranking(found, scores)
-
