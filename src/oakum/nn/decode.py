@@ -97,8 +97,8 @@ def beam(
         child = torch.arange(len(owner), device=device) + shift
         token = trie.tokens[depth][child]
         value = scores.flatten()[owner] + log_probs[owner, token]
-        at = _best(value, owner, first if depth == 0 else each)
-        at = at[_best(value[at], owner[at] // width, min(keep, len(trie)))]
+        at = _top(value, owner, first if depth == 0 else each)
+        at = at[_top(value[at], owner[at] // width, min(keep, len(trie)))]
         # `at` is sorted by request, best first within it: the columns are places in that order.
         row = owner[at] // width
         size = torch.bincount(row, minlength=queries)
@@ -116,7 +116,15 @@ def beam(
     return pad(nodes, (0, missing), value=-1)[:, :keep], pad(scores, (0, missing), value=-torch.inf)[:, :keep]
 
 
-def _best(value: Tensor, group: Tensor, k: int) -> Tensor:
+def best(items: Tensor, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The `k` best of each request's own candidates, int64 and float [q, c] -> [q, min(k, c)], best first; a score of NaN
+    takes its item out, and where a row ends early its items are -1 and its scores NaN."""
+    at = scores.nan_to_num(-torch.inf).argsort(dim=1, descending=True, stable=True)[:, :k]
+    scores = scores.gather(1, at)
+    return items.gather(1, at).masked_fill(scores.isnan(), -1), scores
+
+
+def _top(value: Tensor, group: Tensor, k: int) -> Tensor:
     """Places of the `k` largest values of each group, groups rising, values falling within them."""
     order = value.argsort(descending=True, stable=True)
     order = order[group[order].argsort(stable=True)]

@@ -37,8 +37,6 @@ def worst(
     added up over the whole batch before they get their length (the form of 2018), else every sample moves on its own.
     """
     moving = [n for n in names if n in reps and reps[n].requires_grad]
-    if not moving:
-        return dict(reps)
     grads = torch.autograd.grad(loss, [reps[n] for n in moving], retain_graph=True, allow_unused=True)
     found = {n: g.detach() for n, g in zip(moving, grads, strict=True) if g is not None}
     if direction == "random":

@@ -17,7 +17,7 @@ from oakum.engine.record import Record
 from oakum.errors import ModelFileError
 from oakum.models.generative.recgpt import RecGPT
 
-# Names of the published tensors and ours: "." ends a module, "T" turns the matrix (GPT-2 stores its layers turned).
+# Published names and ours; "T" turns the matrix, since GPT-2 stores its layers the other way round.
 _BLOCK = {"ln_1": "norm_in", "attn.c_attn": "project T", "attn.c_proj": "out T", "ln_2": "norm_net", "mlp.c_fc": "inner T", "mlp.c_proj": "outer T"}  # fmt: skip
 _DECODER = {"attention.output_linear": "out", "input_sublayer.norm": "norm_in", "output_sublayer.norm": "norm_net", "feed_forward.w_1": "inner", "feed_forward.w_2": "outer"}  # fmt: skip
 
@@ -51,7 +51,10 @@ def reader_state(found: Mapping[str, Tensor], reader: Any) -> dict[str, Tensor]:
     """Our names of a published sequence model. The row of the padding (the last of the head) has no place here."""
     take = _Taker(found, "sequence model")
     size, places = len(reader.tokens.weight), len(reader.positions.weight)
-    out = {"tokens.weight": take("gpt2model.wte.weight")[:size], "positions.weight": take("gpt2model.wpe.weight")[:places]}
+    out = {
+        "tokens.weight": take("gpt2model.wte.weight")[:size],
+        "positions.weight": take("gpt2model.wpe.weight")[:places],
+    }
     out |= {"side.weight": take("linear_layer.weight"), "head.weight": take("pred_head.weight")[:size]}
     for theirs, ours in (("norm_seq", "norm_tokens"), ("norm_aux", "norm_side"), ("gpt2model.ln_f", "norm")):
         out |= take.layer(theirs, ours)

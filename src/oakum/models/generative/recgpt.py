@@ -19,7 +19,7 @@ from oakum.engine.learner import Facts, Losses, Model, Phase, Reps
 from oakum.engine.plan import Plan
 from oakum.errors import DataError, ParameterError
 from oakum.nn.attention import Block, causal_mask, dropped
-from oakum.nn.decode import Trie, beam, exact
+from oakum.nn.decode import Trie, beam, best, exact
 from oakum.nn.quantize import FSQ
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch, Order
@@ -42,10 +42,10 @@ class RecGPT(Spec):
     vocabulary Π levels; time: events · num_slices · layers · 12 d² an epoch, and a few look-ups an item and request. Newcomers:
     their history is read, as everybody's is. The defaults are a form for a CPU. The published one: encoder all-mpnet-base-v2,
     levels 8,8,8,6,5, embedding_dim 768, num_layers 3, num_heads 12, max_length 256, tokeniser_epochs 100, learning_rate 1e-4.
-    Differs from the paper in this: positions count a history's own items (the reference pads on the right in training and to
-    the longest of a batch in use, so its scores depend on batch mates); items of one code are all kept, the one whose text
-    is nearest to what was predicted first; there is no temperature (it scales scores and changes no order); vectors are scaled to
-    length √width before they are quantised; the last windows of like lengths share a batch.
+    Differs from the paper in this: positions count items back from the latest (the reference counts from the first in
+    training and from the start of the padding in use, so its scores depend on batch mates); items of one code are all kept,
+    the one whose text is nearest to what was predicted first; there is no temperature (it scales scores and changes no
+    order); vectors have length √width before they are quantised; windows of like lengths share a batch.
     """
 
     slug = "recgpt"
@@ -146,9 +146,9 @@ class Reader(nn.Module):
         """codes int64 [s, t, k], slices [s, t, k, part], there bool [s, t] (no padding), place int64 [b] flat in
         [s · t] -> the states [b, k, d] at the tokens of those items."""
         x = self.norm_tokens(self.tokens(codes)) + self.norm_side(self.side(slices))
-        nth = (there.long().cumsum(1) - 1).clamp_min(0).unsqueeze(-1)
-        within = torch.arange(self.num_slices, device=nth.device)
-        x = (x + self.positions(nth * self.num_slices + within)) * there[:, :, None, None]
+        back = torch.arange(codes.shape[1] - 1, -1, -1, device=codes.device).unsqueeze(1)  # items from the latest
+        place_of = back * self.num_slices + torch.arange(self.num_slices, device=codes.device)
+        x = (x + self.positions(place_of)) * there[:, :, None, None]
         x = dropped(x, self.dropout, self.training).flatten(1, 2)
         mask = causal_mask(there, self.num_slices)
         for block in self.blocks:
@@ -230,8 +230,7 @@ class RecGPTModel(Model):
     def _states(self, inputs: Tensor, place: Tensor) -> Tensor:
         safe = inputs.clamp_min(0)
         slices = self.tokeniser.slices(self.facts["vectors"][safe])
-        out: Tensor = self.reader(self.facts["codes"][safe].clamp_min(0), slices, inputs >= 0, place)
-        return out
+        return self.reader(self.facts["codes"][safe].clamp_min(0), slices, inputs >= 0, place)  # type: ignore[no-any-return]
 
     # --- answers ------------------------------------------------------------------------------------------------
     def score(self, queries: Queries, items: Ids | None = None) -> Tensor:
@@ -249,10 +248,9 @@ class RecGPTModel(Model):
         and the text vector [b, width] that these say on average."""
         histories = queries.histories.only((self.facts["codes"][:, 0] >= 0).cpu().numpy())
         lengths = np.minimum(histories.lengths, self.spec.max_length)
-        order = np.argsort(lengths, kind="stable")
+        order = np.argsort(lengths, kind="stable")[(lengths == 0).sum() :]
         fsq = self.tokeniser.fsq
         every = fsq.digits(torch.arange(fsq.size, device=fsq.levels.device)) / (fsq.levels // 2)
-        order = order[lengths[order] > 0]
         for start in range(0, len(order), REQUESTS):
             at = order[start : start + REQUESTS]
             inputs = torch.from_numpy(pad_left(histories.take(at), int(lengths[at].max()))).to(every.device)
@@ -263,8 +261,8 @@ class RecGPTModel(Model):
 
     def _scored(self, log_probs: Tensor, text: Tensor, items: Tensor | None) -> Tensor:
         at = slice(None) if items is None else items.clamp_min(0)
-        codes, vectors = self.facts["codes"][at], F.normalize(self.facts["vectors"][at], dim=-1)
-        text = F.normalize(text, dim=-1)
+        vectors = self.cached("unit vectors", lambda: F.normalize(self.facts["vectors"], dim=-1))[at]
+        codes, text = self.facts["codes"][at], F.normalize(text, dim=-1)
         near = text @ vectors.T if vectors.dim() == 2 else (vectors @ text.unsqueeze(-1)).squeeze(-1)
         lacking = codes[..., 0] < 0 if items is None else (codes[..., 0] < 0) | (items < 0)
         return (exact(log_probs, codes.clamp_min(0)) + TIE * near).masked_fill(lacking, torch.nan)
@@ -273,33 +271,25 @@ class RecGPTModel(Model):
 class BeamRecGPTModel(RecGPTModel):
     """Makes its lists by the published search along the trie of the catalogue."""
 
-    def recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int) -> Ranking:
+    def recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int | None) -> Ranking:
         """The items of at most `beam_width` codes a request, best first. The trie holds what anybody may be shown;
         what one request excludes is taken out of its list afterwards, which may then end early."""
         codes, width = self.facts["codes"], self.spec.beam_width
-        open_ = codes[:, 0] >= 0
         shut = where.closed(len(codes))
+        allowed = codes[:, 0] >= 0
         if shut is not None:
-            open_ = open_ & torch.from_numpy(~shut).to(open_.device)
-        items = torch.nonzero(open_).flatten()
+            allowed = allowed & torch.from_numpy(~shut).to(codes.device)
+        items = torch.nonzero(allowed).flatten()
         trie = Trie(codes[items], items)
-        found, scores = np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), np.nan, np.float32)
+        found = Ranking(np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), np.nan, np.float32))
         for at, log_probs, text in self._read(queries):
-            leaves, _ = beam(
-                trie, lambda depth, prefix, p=log_probs: p[:, depth, None].expand(-1, prefix.shape[1], -1), len(at),
-                first=width // 2, each=width // 4, keep=width,
-            )  # fmt: skip
+            step = lambda depth, prefix, p=log_probs: p[:, depth, None].expand(-1, prefix.shape[1], -1)
+            leaves, _ = beam(trie, step, len(at), first=width // 2, each=width // 4, keep=width)
             named = trie.expand(leaves)
-            value = self._scored(log_probs, text, named)
-            if where.exclude is not None:
-                own = where.exclude.take(at.cpu().numpy())
-                gone = torch.zeros(len(at), len(codes), dtype=torch.bool, device=codes.device)
-                gone[torch.from_numpy(own.owners()), torch.from_numpy(own.items.astype(np.int64))] = True
-                value = value.masked_fill(gone.gather(1, named.clamp_min(0)), torch.nan)
-            best = value.nan_to_num(-torch.inf).argsort(dim=1, descending=True, stable=True)[:, :k]
-            value = value.gather(1, best).cpu().numpy()
-            rows = at.cpu().numpy()[:, None]
-            column = np.arange(value.shape[1])
-            scores[rows, column] = value
-            found[rows, column] = np.where(np.isnan(value), -1, named.gather(1, best).cpu().numpy())
-        return Ranking(found, scores)
+            rows = at.cpu().numpy()
+            closed = torch.from_numpy(where.take(rows).closed_rows(len(codes), len(at))).to(codes.device)
+            score = self._scored(log_probs, text, named)
+            items, score = best(named, score.masked_fill(closed.gather(1, named.clamp_min(0)), torch.nan), k)
+            found.items[rows, : items.shape[1]] = items.cpu().numpy()
+            found.scores[rows, : items.shape[1]] = score.cpu().numpy()
+        return found
