@@ -66,6 +66,15 @@ class Ragged:
         keep = np.minimum(self.lengths, n)
         return self._gather(self.offsets[1:] - keep, keep)
 
+    def only(self, items: NDArray[np.bool_]) -> Ragged:
+        """The rows without the events of other items than these, bool [items]."""
+        kept = items[self.items]
+        if kept.all():
+            return self
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
+        pick = lambda a: None if a is None else a[kept]
+        return Ragged(before[self.offsets], self.items[kept], pick(self.times), pick(self.values), pick(self.rows))
+
     def _gather(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Ragged:
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])

@@ -37,6 +37,7 @@ class Phase:
     moves: parameter-name prefixes that change in it ("" is all). on: the part that feeds it ("train" or "valid").
     steps: length of a turn in an alternation (None: a whole pass). every: a plug-in's turn comes after so many of
     the model's steps. epochs, learning_rate: None takes the plan's. own: a plug-in's phase with its own batches.
+    looks: whether the validation part is looked at after its epochs; not in a phase before which the model cannot score.
     """
 
     name: str = "main"
@@ -47,6 +48,7 @@ class Phase:
     epochs: int | None = None
     learning_rate: float | None = None
     own: bool = False
+    looks: bool = True
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 

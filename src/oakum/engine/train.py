@@ -163,7 +163,8 @@ class Trainer:
             for learner in self.learners.values():
                 learner.put_facts(learner.prepare(self.base, main))
             self.place["prepared"] = True
-        epochs = self.plan.epochs if main.epochs is None else main.epochs
+        # A plan without epochs trains nothing, whatever a phase asks for.
+        epochs = self.plan.epochs if main.epochs is None or not self.plan.epochs else main.epochs
         for epoch in range(self.place["epoch"], epochs):
             self.place["epoch"] = epoch
             if not self._epoch(stage, moving, epoch, epochs):
@@ -216,7 +217,7 @@ class Trainer:
         self.place.update(step=0, epoch=epoch + 1)
         entry: dict[str, Any] = {"phase": stage[0].name, "epoch": epoch}
         entry["losses"] = {k: v / max(1, count) for k, v in sums.items()}
-        go_on = self._look(entry, epoch + 1 == epochs)
+        go_on = not stage[0].looks or self._look(entry, epoch + 1 == epochs)
         self.record.history.append(entry)
         if not go_on:
             self.place["epoch"] = epochs
