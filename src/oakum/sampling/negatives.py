@@ -65,9 +65,12 @@ def reject_draws(key, users, n, num_items, cumulative, pool, indptr, indices):  
     return out
 
 
-def _reject(run: Any, batch: Batch, n: int, name: str, cumulative: Any, pool: Any) -> NDArray[np.int64]:
+def _reject(
+    run: Any, batch: Batch, n: int, name: str, cumulative: Any, pool: Any, seen: bool = False
+) -> NDArray[np.int64]:
     owned = run.positives
-    users = batch.users.cpu().numpy() if hasattr(batch, "users") else np.full(len(batch), -1, np.int64)
+    known = hasattr(batch, "users") and not seen
+    users = batch.users.cpu().numpy() if known else np.full(len(batch), -1, np.int64)
     key = derive(run.seed, "negatives", name, run.phase.name, run.epoch, run.step)
     empty = np.empty(0, np.float64)
     return reject_draws(
@@ -82,9 +85,11 @@ def _reject(run: Any, batch: Batch, n: int, name: str, cumulative: Any, pool: An
     )
 
 
-def draw_from(run: Any, batch: Batch, n: int, cumulative: NDArray[np.float64] | None) -> Negatives:
-    """Independent draws from a fixed distribution over all items (None: uniform)."""
-    items = _reject(run, batch, n, "fixed", cumulative, None)
+def draw_from(
+    run: Any, batch: Batch, n: int, cumulative: NDArray[np.float64] | None, *, seen: bool = False
+) -> Negatives:
+    """Independent draws from a fixed distribution over all items (None: uniform); seen: positives may be drawn."""
+    items = _reject(run, batch, n, "fixed", cumulative, None, seen)
     if cumulative is None:
         log_q = np.full(items.shape, -np.log(run.positives.shape[1]), np.float32)
     else:

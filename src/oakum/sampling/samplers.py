@@ -19,15 +19,20 @@ class Sampler(Parameters):
 
 
 class Uniform(Sampler):
-    """Every item equally likely; positives of the user are redrawn."""
+    """Every item equally likely; positives of the user are redrawn, unless `seen` lets them stand.
+
+    A model that says what comes next must learn that what was had will not, unless it repeats: it takes `seen`, and
+    masks draws of the target itself.
+    """
 
     slug = "uniform"
+    seen: Annotated[bool, "whether items that the user has may be drawn"] = False
 
     def draw(self, run: Any, batch: Any, n: int) -> Any:
         """q(j) = 1 / items."""
         from oakum.sampling.negatives import draw_from
 
-        return draw_from(run, batch, n, cumulative=None)
+        return draw_from(run, batch, n, cumulative=None, seen=self.seen)
 
 
 class Popular(Sampler):
@@ -35,12 +40,13 @@ class Popular(Sampler):
 
     slug = "popular"
     power: Annotated[float, Range(0, 4), "exponent of the popularity"] = 0.75
+    seen: Annotated[bool, "whether items that the user has may be drawn"] = False
 
     def draw(self, run: Any, batch: Any, n: int) -> Any:
         """q(j) ∝ count(j) ** power, items never seen are never drawn."""
         from oakum.sampling.negatives import draw_from, popularity_table
 
-        return draw_from(run, batch, n, cumulative=popularity_table(run, self.power))
+        return draw_from(run, batch, n, cumulative=popularity_table(run, self.power), seen=self.seen)
 
 
 class InBatch(Sampler):
