@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oakum.data import Dataset, Ragged
+from oakum.data import Dataset, Queries, Ragged
 from oakum.sampling.batches import Batch, Order
 from oakum.seeds import keyed_hash
 
@@ -71,6 +71,42 @@ def shortened(histories: Ragged, key: int, length: int, alpha: float) -> Ragged:
     offsets = np.concatenate([[0], np.cumsum(np.bincount(owners[keep], minlength=len(n)))]).astype(np.int64)
     pick = lambda column: None if column is None else column[keep]
     return Ragged(offsets, histories.items[keep], pick(histories.times), pick(histories.values), rows[keep])
+
+
+def like_lengths(lengths: NDArray[np.int64], pairs: int = 1 << 25) -> Iterator[NDArray[np.int64]]:
+    """Positions of the rows with events, in blocks of like lengths with at most `pairs` pairs of events (or one row)."""
+    known = np.flatnonzero(lengths > 0)
+    known = known[np.argsort(-lengths[known], kind="stable")]
+    start = 0
+    while start < len(known):
+        size = min(512, max(1, pairs // int(lengths[known[start]]) ** 2))
+        yield known[start : start + size]
+        start += size
+
+
+def typical_gap(data: Dataset) -> Tensor:
+    """The median time between two events of a history, microseconds, float64 []; 0 without times."""
+    histories = data.histories
+    if histories.times is None or len(histories.items) < 2:
+        return torch.zeros((), dtype=torch.float64)
+    owners = histories.owners()
+    steps = np.diff(histories.times)[owners[1:] == owners[:-1]]
+    return torch.tensor(float(np.median(steps)) if len(steps) else 0.0, dtype=torch.float64)
+
+
+def times_of(queries: Queries, width: int, gap: float) -> tuple[Tensor, Tensor]:
+    """Times of the latest `width` events int64 [q, width], and of the request [q]: the last event's where not given.
+
+    Histories without times get events one `gap` apart, the last of them at the request.
+    """
+    histories = queries.histories
+    if histories.times is not None:
+        times = torch.from_numpy(pad_left(histories, width, "times"))
+        asked = times[:, -1] if queries.at is None else torch.from_numpy(queries.at)
+        return times, asked
+    asked = torch.zeros(len(queries), dtype=torch.long) if queries.at is None else torch.from_numpy(queries.at)
+    back = torch.arange(width - 1, -1, -1) * int(gap)
+    return asked[:, None] - back, asked
 
 
 def sequences(

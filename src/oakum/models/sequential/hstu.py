@@ -19,7 +19,7 @@ from oakum.nn.hstu import PointwiseEncoder, gaps
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch, Order
 from oakum.sampling.samplers import Sampler, Uniform
-from oakum.sampling.sequences import Sequences, count_sequences, pad_left, sequences
+from oakum.sampling.sequences import Sequences, count_sequences, like_lengths, pad_left, sequences, times_of, typical_gap
 
 
 class HSTU(Spec):
@@ -61,38 +61,6 @@ class HSTU(Spec):
         return HSTUModel(self, schema)
 
 
-def item_vectors_of(schema: Schema, width: int) -> nn.Embedding:
-    """The item table as HSTU starts it."""
-    table = nn.Embedding(schema.num_items, width)
-    nn.init.trunc_normal_(table.weight, std=0.02)
-    return table
-
-
-def typical_gap(data: Dataset) -> Tensor:
-    """The median time between two events of a history, microseconds, float64 []; 0 without times."""
-    histories = data.histories
-    if histories.times is None or len(histories.items) < 2:
-        return torch.zeros((), dtype=torch.float64)
-    owners = histories.owners()
-    steps = np.diff(histories.times)[owners[1:] == owners[:-1]]
-    return torch.tensor(float(np.median(steps)) if len(steps) else 0.0, dtype=torch.float64)
-
-
-def times_of(queries: Queries, width: int, gap: float) -> tuple[Tensor, Tensor]:
-    """Times of the latest `width` events int64 [q, width], and of the request [q]: the last event's where not given.
-
-    Histories without times get events one `gap` apart, the last of them at the request.
-    """
-    histories = queries.histories
-    if histories.times is not None:
-        times = torch.from_numpy(pad_left(histories, width, "times"))
-        asked = times[:, -1] if queries.at is None else torch.from_numpy(queries.at)
-        return times, asked
-    asked = torch.zeros(len(queries), dtype=torch.long) if queries.at is None else torch.from_numpy(queries.at)
-    back = torch.arange(width - 1, -1, -1) * int(gap)
-    return asked[:, None] - back, asked
-
-
 class HSTUModel(Model):
     """Item vectors and an encoder."""
 
@@ -100,7 +68,8 @@ class HSTUModel(Model):
         super().__init__()
         self.spec = spec
         self.timed = schema.has_times and spec.times != "none"
-        self.items = item_vectors_of(schema, spec.embedding_dim)
+        self.items = nn.Embedding(schema.num_items, spec.embedding_dim)
+        nn.init.trunc_normal_(self.items.weight, std=0.02)
         self.encoder = PointwiseEncoder(
             spec.embedding_dim,
             spec.num_layers,
@@ -156,8 +125,8 @@ class HSTUModel(Model):
         if batch.negatives is None:
             return {**reps, "positive": table[batch.items]}
         drawn = batch.negatives.items
-        both = table[torch.cat([batch.items, drawn.flatten()])]
-        return {**reps, "positive": both[: len(drawn)], "negative": both[len(drawn) :].view(*drawn.shape, -1)}
+        negative = table.index_select(0, drawn.flatten()).view(*drawn.shape, -1)
+        return {**reps, "positive": table[batch.items], "negative": negative}
 
     def losses(self, batch: Batch, reps: Reps) -> Losses:
         """The loss of each target [b]."""
@@ -166,7 +135,7 @@ class HSTUModel(Model):
         if batch.negatives is None:
             return {"softmax": losses.softmax(query, reps["positive"], self.item_table(), batch.items)}
         positive = (query * reps["positive"]).sum(-1)
-        negative = torch.bmm(reps["negative"], query.unsqueeze(-1)).squeeze(-1)
+        negative = torch.bmm(query.unsqueeze(1), reps["negative"].transpose(1, 2)).squeeze(1)
         negative = negative.masked_fill(batch.negatives.items == batch.items[:, None], -5e4)
         # Relative to uniform draws, so that those are taken as they are.
         log_q = batch.negatives.log_q + float(np.log(self.items.num_embeddings))
@@ -199,14 +168,3 @@ class HSTUModel(Model):
             states = self.states(items, times, asked, self.items.weight)
             out[torch.from_numpy(at).to(device)] = self._query(states[:, -1])
         return out
-
-
-def like_lengths(lengths: np.ndarray, pairs: int = 1 << 25) -> Iterator[np.ndarray]:
-    """Positions of the rows with events, in blocks of like lengths with at most `pairs` pairs of events (or one row)."""
-    known = np.flatnonzero(lengths > 0)
-    known = known[np.argsort(-lengths[known], kind="stable")]
-    start = 0
-    while start < len(known):
-        size = min(512, max(1, pairs // int(lengths[known[start]]) ** 2))
-        yield known[start : start + size]
-        start += size
