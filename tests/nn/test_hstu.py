@@ -43,7 +43,11 @@ def weights(made: PointwiseEncoder) -> dict[str, Any]:
 
 @settings(max_examples=12, deadline=None)
 @given(
-    t=st.integers(1, LENGTH), pads=st.integers(0, 3), heads=st.sampled_from([1, 2]), timed=st.booleans(), raw=st.booleans()
+    t=st.integers(1, LENGTH),
+    pads=st.integers(0, 3),
+    heads=st.sampled_from([1, 2]),
+    timed=st.booleans(),
+    raw=st.booleans(),
 )
 def test_equals_the_slow_form_whatever_the_padding(t: int, pads: int, heads: int, timed: bool, raw: bool) -> None:
     made = encoder(heads=heads, timed=timed, raw=raw)
@@ -158,9 +162,7 @@ def test_a_step_on_what_was_kept_is_the_whole_once_more() -> None:
             looks = Looks(torch.tensor([t]), torch.tensor([t]), gaps(now, moments[None, :t]), gaps(now, now)[..., 0])
             state, own = made.ask(kept, vectors[None, t : t + 1], torch.tensor([[t]]), looks)
             torch.testing.assert_close(state[:, 0], whole[:, t], rtol=0, atol=1e-10)
-            kept = [
-                (torch.cat([k, a], 2), torch.cat([v, b], 2)) for (k, v), (a, b) in zip(kept, own, strict=True)
-            ]
+            kept = [(torch.cat([k, a], 2), torch.cat([v, b], 2)) for (k, v), (a, b) in zip(kept, own, strict=True)]
 
 
 @pytest.mark.parametrize("copies", [1, 2, 7])

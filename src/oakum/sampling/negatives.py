@@ -69,8 +69,8 @@ def _reject(
     run: Any, batch: Batch, n: int, name: str, cumulative: Any, pool: Any, seen: bool = False
 ) -> NDArray[np.int64]:
     owned = run.positives
-    known = hasattr(batch, "users") and not seen
-    users = batch.users.cpu().numpy() if known else np.full(len(batch), -1, np.int64)
+    owners: Any = None if seen else getattr(batch, "users", None)
+    users = np.full(len(batch), -1, np.int64) if owners is None else owners.cpu().numpy()
     key = derive(run.seed, "negatives", name, run.phase.name, run.epoch, run.step)
     empty = np.empty(0, np.float64)
     return reject_draws(

@@ -40,9 +40,7 @@ class Sequences(Batch):
     target_values: Tensor | None = None
 
 
-def pad_left(
-    histories: Ragged, length: int, column: Literal["items", "times", "values"] = "items"
-) -> NDArray[Any]:
+def pad_left(histories: Ragged, length: int, column: Literal["items", "times", "values"] = "items") -> NDArray[Any]:
     """The last `length` events of each row, [n, length]: int64 items padded with -1 on the left, or their int64 times or
     float32 values padded with 0."""
     tail = histories.tail(length)

@@ -19,7 +19,15 @@ from oakum.nn.hstu import PointwiseEncoder, gaps
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch, Order
 from oakum.sampling.samplers import Sampler, Uniform
-from oakum.sampling.sequences import Sequences, count_sequences, like_lengths, pad_left, sequences, times_of, typical_gap
+from oakum.sampling.sequences import (
+    Sequences,
+    count_sequences,
+    like_lengths,
+    pad_left,
+    sequences,
+    times_of,
+    typical_gap,
+)
 
 
 class HSTU(Spec):
@@ -46,7 +54,9 @@ class HSTU(Spec):
     num_negatives: Annotated[int, Range(0, 65_536, search=(64, 512), log=True), "drawn a place; 0: all items"] = 128
     temperature: Annotated[float, Range(above=0, high=100, search=(0.03, 0.2), log=True), "divides cosines"] = 0.05
     unit: Annotated[bool, "whether states and item vectors are compared at unit length"] = True
-    alpha: Annotated[float, Range(above=1, high=2), "stochastic length: reads up to max_length^(alpha/2); 2 is off"] = 2.0
+    alpha: Annotated[float, Range(above=1, high=2), "stochastic length: reads up to max_length^(alpha/2); 2 is off"] = (
+        2.0
+    )
 
     def plan(self) -> Plan:
         """The reference's optimiser, with early stopping. The batch size counts sequences of average length."""

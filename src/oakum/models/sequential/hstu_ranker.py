@@ -51,12 +51,14 @@ class HSTURanker(Spec):
     num_heads: Annotated[int, Range(1, 64), "attention heads; divides embedding_dim"] = 2
     max_length: Annotated[int, Range(1, 100_000, search=(20, 400), log=True), "events read, the latest ones"] = 100
     dropout: Annotated[float, Range(0, below=1, search=(0.1, 0.6)), "share of activations dropped"] = 0.2
-    times: Annotated[Literal["events", "request", "none"], "when a candidate is shown: at the latest event, or given"] = (
-        "events"
-    )
-    interleave: Annotated[bool, "item and action as two tokens; else added up to one"] = True
+    times: Annotated[
+        Literal["events", "request", "none"], "when a candidate is shown: at the latest event, or given"
+    ] = "events"
+    interleave: Annotated[bool, "item and action as two tokens, which takes two layers to read; else one token"] = True
     num_negatives: Annotated[int, Range(0, 4096), "drawn items a place; 0 learns from events alone"] = 1
-    alpha: Annotated[float, Range(above=1, high=2), "stochastic length: reads up to max_length^(alpha/2); 2 is off"] = 2.0
+    alpha: Annotated[float, Range(above=1, high=2), "stochastic length: reads up to max_length^(alpha/2); 2 is off"] = (
+        2.0
+    )
 
     def plan(self) -> Plan:
         """The reference's optimiser, with early stopping. The batch size counts sequences of average length."""
