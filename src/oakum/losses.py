@@ -152,3 +152,8 @@ def weighted(loss: Tensor, weight: Tensor, *, normalise: bool = True) -> Tensor:
     if normalise:
         weight = weight * (len(weight) / weight.sum().clamp_min(1e-12))
     return loss * weight
+
+
+def effective_share(weight: Tensor) -> Tensor:
+    """(Σ w)² / (n Σ w²), in (0, 1]: the share of the rows that weighting leaves, as it were. [b] -> []."""
+    return weight.sum() ** 2 / (len(weight) * (weight**2).sum()).clamp_min(1e-12)
