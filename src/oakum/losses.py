@@ -16,6 +16,19 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     return F.softplus(negative - positive.unsqueeze(-1)).mean(-1)
 
 
+def bpr_max(positive: Tensor, negative: Tensor, penalty: float = 1.0, other: Tensor | None = None) -> Tensor:
+    """−log Σ_j p_j σ(s⁺ − s_j) + penalty Σ_j p_j s_j², p the softmax over the negatives. [b], [b, n] -> [b].
+
+    The negatives that score highest count most (Hidasi & Karatzoglou 2018). other: bool [b, n], false where a negative
+    is left out; a row without any costs 0.
+    """
+    kept = torch.ones_like(negative, dtype=torch.bool) if other is None else other
+    log_p = torch.log_softmax(negative.masked_fill(~kept, -1e9), -1)
+    rank = -torch.logsumexp(log_p + F.logsigmoid(positive.unsqueeze(-1) - negative), -1)
+    loss = rank + penalty * (log_p.exp() * negative**2).sum(-1)
+    return torch.where(kept.any(-1), loss, torch.zeros_like(loss))
+
+
 def binary_cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:
     """−log σ(s⁺) − mean log σ(−s⁻). [b], [b, n] -> [b]."""
     return F.softplus(-positive) + F.softplus(negative).mean(-1)
@@ -172,3 +185,8 @@ def weighted(loss: Tensor, weight: Tensor, *, normalise: bool = True) -> Tensor:
     if normalise:
         weight = weight * (len(weight) / weight.sum().clamp_min(1e-12))
     return loss * weight
+
+
+def effective_share(weight: Tensor) -> Tensor:
+    """(Σ w)² / (n Σ w²), in (0, 1]: the share of the rows that weighting leaves, as it were. [b] -> []."""
+    return weight.sum() ** 2 / (len(weight) * (weight**2).sum()).clamp_min(1e-12)

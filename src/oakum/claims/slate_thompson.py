@@ -40,7 +40,9 @@ def by_hand(context: Context) -> Outcome:
         found = model.chances(_asked([2], [2]), shown).double().numpy()
         v = model.items.mean.double().numpy()
         y = 0.5 * v[2] + 0.5 * v[2]  # h_0 is the one taken vector, γ = ½
-        weight = np.exp([float(model.nothing.mean[3]), *(-np.linalg.norm(y - v[i]) for i in (0, 3, 5))])
+        weight = np.exp(
+            np.array([float(model.nothing.mean[3]), *(-float(np.linalg.norm(y - v[i])) for i in (0, 3, 5))])
+        )
         gap = float(np.abs(found[0, :4] - weight / weight.sum()).max())
         nothing = float(abs(found[1, 0] - 1))
         padding = float(found[0, 4:].max())

@@ -30,6 +30,7 @@ class Fitted:
         self.items: Vocabulary = data.items
         self.histories: Ragged = data.histories
         self.item_counts: NDArray[np.int64] = data.item_counts
+        self.plugins: tuple[Any, ...] = ()  # what trained along, for whoever wants to look at it; never saved
 
     @cached_property
     def scorer(self) -> Any:

@@ -189,3 +189,15 @@ class Plugin(Learner):
     def loss(self, run: Run, batch: Batch, reps: Reps, losses: Losses) -> Losses:
         """Change or add losses."""
         return losses
+
+
+def flat_phases(phases: Sequence[Phase | tuple[Phase, ...]]) -> list[Phase]:
+    """Phases in order, alternations taken apart."""
+    return [p for part in phases for p in (part if isinstance(part, tuple) else (part,))]
+
+
+def owner_of(phase: Phase, model: Model, plugins: Sequence[Plugin]) -> Learner:
+    """Who makes the batches and the losses of a phase: the plug-in whose own it is, else the model."""
+    if not phase.own:
+        return model
+    return next(p for p in plugins if phase in flat_phases(p.phases()))

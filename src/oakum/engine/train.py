@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from oakum.data import Dataset
 from oakum.engine import checkpoint, steps
-from oakum.engine.learner import Model, Phase, Plugin
+from oakum.engine.learner import Model, Phase, Plugin, flat_phases, owner_of
 from oakum.engine.plan import Plan
 from oakum.engine.progress import Progress
 from oakum.engine.record import Record
@@ -36,7 +36,7 @@ def device_of(plan: Plan) -> torch.device:
 def stages_of(model: Model, plugins: Sequence[Plugin]) -> list[tuple[Phase, ...]]:
     """The model's phases as tuples; phases of plug-ins join the last stage."""
     stages = [p if isinstance(p, tuple) else (p,) for p in model.phases()]
-    own = [p for plugin in plugins for part in plugin.phases() for p in (part if isinstance(part, tuple) else (part,))]
+    own = [p for plugin in plugins for p in flat_phases(plugin.phases())]
     if own:
         stages[-1] = (*stages[-1], *own)
     return stages
@@ -172,9 +172,7 @@ class Trainer:
         self.place.update(prepared=False, stage=index + 1, epoch=0, step=0)
 
     def _moving(self, phase: Phase) -> list[nn.Parameter]:
-        owner: nn.Module = self.model
-        if phase.own:
-            owner = next(p for p in self.plugins if any(phase in _flat(q) for q in p.phases()))
+        owner = owner_of(phase, self.model, self.plugins)
         out = [p for n, p in owner.named_parameters() if any(n.startswith(prefix) for prefix in phase.moves)]
         out = [p for p in out if p.requires_grad]
         if not phase.own:
@@ -233,9 +231,7 @@ class Trainer:
 
         def batches(i: int, again: int) -> Iterator[Batch]:
             phase = stage[i]
-            owner: Any = self.model
-            if phase.own:
-                owner = next(p for p in self.plugins if any(phase in _flat(q) for q in p.phases()))
+            owner = owner_of(phase, self.model, self.plugins)
             part = data
             if phase.on == "valid":
                 if self.validation is None:
@@ -280,7 +276,3 @@ class Trainer:
             self.record.stopped = f"no gain in {self.bad} evaluations of {self.plan.metric}"
             return False
         return True
-
-
-def _flat(phase: Phase | tuple[Phase, ...]) -> tuple[Phase, ...]:
-    return phase if isinstance(phase, tuple) else (phase,)

@@ -19,7 +19,11 @@ class Sampler(Parameters):
 
 
 class Uniform(Sampler):
-    """Every item equally likely."""
+    """Every item equally likely; with `reject`, positives of the user are redrawn.
+
+    A model that says what comes next must learn that what was had will not, unless it repeats: it takes `reject=False`,
+    and masks draws of the target itself.
+    """
 
     slug = "uniform"
     reject: Annotated[bool, "redraw what the user has"] = True
@@ -53,12 +57,13 @@ class Popular(Sampler):
 
     slug = "popular"
     power: Annotated[float, Range(0, 4), "exponent of the popularity"] = 0.75
+    reject: Annotated[bool, "redraw what the user has"] = True
 
     def draw(self, run: Any, batch: Any, n: int) -> Any:
         """q(j) ∝ count(j) ** power, items never seen are never drawn."""
         from oakum.sampling.negatives import draw_from, popularity_table
 
-        return draw_from(run, batch, n, cumulative=popularity_table(run, self.power))
+        return draw_from(run, batch, n, cumulative=popularity_table(run, self.power), reject=self.reject)
 
 
 class InBatch(Sampler):
