@@ -56,6 +56,16 @@ class Vectors(Protocol):
         ...
 
 
+@runtime_checkable
+class Pictured(Protocol):
+    """Capability: a model that has something to show in a report, learned or closed form."""
+
+    def pictures(self, data: Dataset, *, seed: int = 0) -> list[dict[str, Any]]:
+        """Plots of the fitted model over its training data, as the plain values of an audit's plot: kind, title, alt,
+        x_label, y_label, series."""
+        ...
+
+
 def pick(scores: NDArray[np.float32], items: Ids | None) -> NDArray[np.float32]:
     """Choose columns of full scores [q, items]: all (None), the same for every row [i], or own ones [q, c].
 

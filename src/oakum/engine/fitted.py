@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from oakum.data import Dataset, Filter, Ids, Queries, Ragged, Ranking, Schema, Vocabulary
 from oakum.engine.closed import ClosedForm
 from oakum.engine.record import Record
-from oakum.errors import ParameterError
+from oakum.errors import ParameterError, nearest
 from oakum.parameters import Spec
 
 
@@ -72,7 +72,8 @@ class Fitted:
 
         Returns one dictionary a request: user (None for a newcomer), items ({"item", "score"} best first), and
         "fallback": why popularity answered, where it did. Users never seen are answered with popularity and said so;
-        unknown ids in a history are ignored and named in "ignored".
+        unknown ids in a history are ignored and named in "ignored", or refused where the system says so
+        (`Spec.unknown_ids`).
         """
         if (users is None) == (history is None):
             raise ParameterError("recommend needs either users or one history, not both and not neither.")
@@ -80,6 +81,9 @@ class Fitted:
         if history is not None:
             codes = self.items.encode(list(history))
             ignored = [i for i, c in zip(history, codes, strict=True) if c < 0]
+            if ignored and self.spec.unknown_ids == "refuse":
+                known = [str(i) for i in self.items.ids.to_list()]
+                raise ParameterError(f"The model knows no item {ignored[0]!r}.{nearest(str(ignored[0]), known)}")
             queries = Queries(np.array([-1], np.int32), Ragged.of([codes[codes >= 0].tolist()]))
             names: list[Any] = [None]
         else:
