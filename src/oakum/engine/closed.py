@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from oakum.data import Dataset, Ids, Queries, Schema
+from oakum.data import Dataset, Filter, Ids, Queries, Ranking, Schema
 
 
 class ClosedForm:
@@ -63,6 +63,21 @@ class Pictured(Protocol):
     def pictures(self, data: Dataset, *, seed: int = 0) -> list[dict[str, Any]]:
         """Plots of the fitted model over its training data, as the plain values of an audit's plot: kind, title, alt,
         x_label, y_label, series."""
+        ...
+
+
+@runtime_checkable
+class Recommender(Protocol):
+    """Capability: the model makes its lists itself (slates, rounds, beams, several interests), so their order may
+    differ from the order of its scores. `rank` asks for them in place of ranking scores."""
+
+    def recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int | None) -> Ranking:
+        """At most `k` distinct items a request, all allowed by `where` (whose `exclude` rows are the requests').
+
+        Lists that end early hold -1 and NaN. Random only through `seed`: the same requests in the same order get the
+        same lists, and None asks for the best guess instead of a draw (no exploration: what evaluation measures).
+        `rank` asks for a few hundred requests at once.
+        """
         ...
 
 

@@ -49,13 +49,16 @@ class Fitted:
         out: NDArray[np.float32] = self.scorer.score(queries, items)
         return out
 
-    def rank(self, queries: Queries, k: int, *, where: Filter | None = None, fallback: bool = False) -> Ranking:
-        """The best `k` items of each request under a filter. With `fallback`, popularity answers where the model
-        cannot say anything, and the ranking says so."""
+    def rank(
+        self, queries: Queries, k: int, *, where: Filter | None = None, fallback: bool = False, seed: int | None = None
+    ) -> Ranking:
+        """The best `k` items of each request under a filter; the model's own lists where it makes any. With `fallback`,
+        popularity answers where the model cannot say anything, and the ranking says so. seed: given, models that explore draw their
+        lists; without one they show their best guess."""
         from oakum.recommending import rank
 
         popularity = self.item_counts.astype(np.float32) if fallback else None
-        return rank(self.scorer, queries, k, where=where, popularity=popularity)
+        return rank(self.scorer, queries, k, where=where, popularity=popularity, seed=seed)
 
     # --- in ids -------------------------------------------------------------------------------------------------
     def recommend(
@@ -67,13 +70,14 @@ class Fitted:
         allow: Sequence[Any] | None = None,
         deny: Sequence[Any] | None = None,
         remove_seen: bool = True,
+        seed: int | None = None,
     ) -> list[dict[str, Any]]:
         """Lists for known users, or for one newcomer given by the ids of a history.
 
         Returns one dictionary a request: user (None for a newcomer), items ({"item", "score"} best first), and
         "fallback": why popularity answered, where it did. Users never seen are answered with popularity and said so;
         unknown ids in a history are ignored and named in "ignored", or refused where the system says so
-        (`Spec.unknown_ids`).
+        (`Spec.unknown_ids`). With a `seed`, models that explore draw their lists.
         """
         if (users is None) == (history is None):
             raise ParameterError("recommend needs either users or one history, not both and not neither.")
@@ -97,7 +101,7 @@ class Fitted:
             None if deny is None else self._known(deny, "deny"),
             queries.histories if remove_seen else None,
         )
-        ranking = self.rank(queries, k, where=where, fallback=True)
+        ranking = self.rank(queries, k, where=where, fallback=True, seed=seed)
         out = []
         for r, name in enumerate(names):
             kept = ranking.items[r] >= 0

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oakum.data import Dataset, Ids, Queries
+from oakum.data import Dataset, Filter, Ids, Queries, Ranking
 
 
 class Scoring:
@@ -23,6 +23,8 @@ class Scoring:
         if hasattr(model, "query_vectors") and hasattr(model, "item_vectors"):
             self.query_vectors = self._query_vectors
             self.item_vectors = self._item_vectors
+        if hasattr(model, "recommend_lists"):
+            self.recommend_lists = self._recommend_lists
 
     def _numpy(self, make: Any) -> NDArray[np.float32]:
         self.model.eval() if self.model.training else None
@@ -38,6 +40,16 @@ class Scoring:
             blank = self.unseen[slice(None) if items is None else items]
             out = np.where(blank, np.float32(np.nan), out)
         return out
+
+    def _recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int | None) -> Ranking:
+        self.model.eval() if self.model.training else None
+        if self.unseen is not None and self.unseen.any():
+            deny = np.flatnonzero(self.unseen).astype(np.int32)
+            where = Filter(where.allow, deny if where.deny is None else np.union1d(deny, where.deny), where.exclude)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed or 0)
+            made: Ranking = self.model.recommend_lists(_asked(queries), k, where, seed)
+        return made
 
     def _query_vectors(self, queries: Queries) -> NDArray[np.float32]:
         return self._numpy(lambda: self.model.query_vectors(_asked(queries)))
