@@ -211,6 +211,8 @@ def _checked(owner: str, field: Field, value: Any) -> Any:
         raise refuse("true or false")
     elif field.type is str and not isinstance(value, str):
         raise refuse("text")
+    elif isinstance(field.type, type) and issubclass(field.type, Parameters) and not isinstance(value, field.type):
+        raise refuse(f"a {field.kind}")
     return value
 
 

@@ -21,7 +21,7 @@ PERSONAL = [s for s in MODELS if (entries()[s].contract or {}).get("personal", T
 
 def spec_of(slug: str) -> Any:
     """The system with the small settings of its contract."""
-    return load_class(slug).make(**(entries()[slug].contract or {}).get("set", {}))
+    return load_class(slug).from_json((entries()[slug].contract or {}).get("set", {}))
 
 
 def fitted(slug: str, data: Dataset, *, seed: int = 0, epochs: int | None = None) -> Any:
