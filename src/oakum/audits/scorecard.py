@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from oakum.attacks.drill import defence_of
 from oakum.audits.accuracy import METRICS, AccuracyAudit, clean_trials, comparisons_of, table_of
 from oakum.audits.base import Audit, Subject, System
 from oakum.audits.calibration import CalibrationAudit
+from oakum.audits.grid import Grid
 from oakum.audits.newcomers import NewcomersAudit
 from oakum.audits.poisoning import PoisoningDrill
 from oakum.audits.popularity import PopularityAudit
@@ -24,10 +26,11 @@ from oakum.audits.trials import Trial, run_trials
 from oakum.catalogue import entry, load_class
 from oakum.data import Dataset
 from oakum.data.describe import describe
-from oakum.engine.fit import spec_is_learned
+from oakum.engine.fit import schema_of, spec_is_learned
 from oakum.engine.progress import Progress, Silent
 from oakum.engine.record import versions
 from oakum.errors import DataError, ParameterError
+from oakum.needs import check
 from oakum.parameters import Spec
 from oakum.seeds import generator
 from oakum.splits import split as split_by
@@ -59,6 +62,11 @@ def _has_torch() -> bool:
 def audit_plan(spec: Spec, data: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The paper's plan with batches and epochs that fit an audit: large logs take larger, fewer steps."""
     own = spec.plan()  # type: ignore[attr-defined]
+    from oakum.engine.learner import Phase
+
+    model = spec.build(schema_of(spec, data))
+    if model.rows(data, Phase()) < len(data):  # a row of its batches is a whole history: they are large as they are
+        return {"epochs": min(own.epochs, int(settings["epochs"])), "evaluate_every": 2, "patience": 3}
     batch = int(np.clip(2 ** round(np.log2(max(1, len(data) / 60))), own.batch_size, 16_384))
     # A step over a larger batch can be longer; the square root keeps adaptive optimisers stable.
     rate = max(own.learning_rate, 5e-3 if batch <= 4096 else 1e-2)
@@ -66,13 +74,29 @@ def audit_plan(spec: Spec, data: Dataset, settings: Mapping[str, Any]) -> dict[s
     return {"batch_size": batch, "learning_rate": rate, "epochs": epochs, "evaluate_every": 2, "patience": 3}
 
 
-def audits_for(mode: str, settings: Mapping[str, Any]) -> list[Audit]:
-    """The audits of a run, in the order of the report."""
-    drill = PoisoningDrill(shares=tuple(settings["shares"]), seeds=int(settings["drill_seeds"]), eps=(0.1, 0.3))
-    if mode == "quick":
-        drill = drill.replace(attacks=("bandwagon-profiles",))
+def audits_for(
+    mode: str, settings: Mapping[str, Any], attacks: Sequence[str] = (), defences: Sequence[str] = ()
+) -> list[Audit]:
+    """The audits of a run, in the order of the report. attacks, defences: slugs in place of the mode's own; the full
+    audit, and whoever names some, gets the whole grid of them."""
+    for slug in attacks:
+        entry(slug, "attack")
+    for slug in defences:
+        defence_of(slug)
+    chosen: dict[str, Any] = {
+        "shares": tuple(settings["shares"]),
+        "seeds": int(settings["drill_seeds"]),
+        "eps": (0.1, 0.3),
+    }
+    if attacks or mode == "quick":
+        chosen["attacks"] = tuple(attacks) or ("bandwagon-profiles",)
+    if defences:
+        chosen["cures"] = tuple(defences)
+    drill: list[Audit] = [PoisoningDrill(**chosen)]
+    if mode == "full" or attacks or defences:
+        drill.append(Grid(**chosen))
     return [
-        AccuracyAudit(), drill, StabilityAudit(), ChurnAudit(), PopularityAudit(), NewcomersAudit(), CalibrationAudit()
+        AccuracyAudit(), *drill, StabilityAudit(), ChurnAudit(), PopularityAudit(), NewcomersAudit(), CalibrationAudit()
     ]  # fmt: skip
 
 
@@ -86,6 +110,8 @@ def audit(
     workers: int | None = None,
     folder: str | Path | None = None,
     audits: Sequence[Audit] | None = None,
+    attacks: Sequence[str] = (),
+    defences: Sequence[str] = (),
     plan: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> AuditReport:
@@ -93,7 +119,7 @@ def audit(
 
     systems: slugs or specs (default: see `default_systems`); a popularity baseline is added where none is named. mode:
     quick or full; both state their power in the report. folder: keeps finished fits, so that an interrupted audit goes
-    on where it stopped. workers: processes (default: the cores, four at most); figures are the same at any number.
+    on where it stopped. attacks, defences: slugs for the drill and the grid. workers: processes (default: the cores, four at most); figures are the same at any number.
     """
     began = time.monotonic()
     if mode not in ("quick", "full"):
@@ -101,15 +127,17 @@ def audit(
     settings = dict(QUICK if mode == "quick" else FULL)
     parts = log if isinstance(log, Split) else split_by(log, split, seed=seed)
     subject = prepare(parts, systems, mode, seed, settings, plan)
-    chosen = list(audits) if audits is not None else audits_for(mode, settings)
+    chosen = list(audits) if audits is not None else audits_for(mode, settings, attacks, defences)
     progress = progress or Silent()
     workers = workers or max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
     store = None if folder is None else Path(folder) / ".fits"
     subject = tune(subject, store, workers, progress)
-    for a in chosen:
-        if isinstance(a, PoisoningDrill) and (sizing := a.sizing(subject)):
-            sized = run_trials(subject.bench(), list(sizing.values()), folder=store, workers=workers, progress=progress)
-            a.choose(subject, dict(zip(sizing, (sized[i] for i in range(len(sizing))), strict=True)))
+    drills = [a for a in chosen if isinstance(a, PoisoningDrill)]
+    sizing = {n: t for drill in drills for n, t in drill.sizing(subject).items()}
+    if sizing:
+        sized = run_trials(subject.bench(), list(sizing.values()), folder=store, workers=workers, progress=progress)
+        for drill in drills:
+            drill.choose(subject, dict(zip(sizing, (sized[i] for i in range(len(sizing))), strict=True)))
     wanted: dict[str, Trial] = {f"table {n}": t for n, t in clean_trials(subject).items()}
     for a in chosen:
         wanted.update({f"{a.slug} {n}": t for n, t in a.trials(subject).items()})
@@ -202,6 +230,7 @@ def prepare(
         specs.insert(0, load_class("popularity")())
     chosen = []
     for spec in specs:
+        check(spec, data)
         learned = spec_is_learned(spec)
         chosen.append(
             System(

@@ -18,6 +18,8 @@ def run(
     system: Annotated[list[str], typer.Option(help="A system to audit; repeat for several.")] = [],  # noqa: B006
     quick: Annotated[bool, typer.Option("--quick", help="Minutes; states what it cannot see (the default).")] = False,
     full: Annotated[bool, typer.Option("--full", help="More people, seeds, techniques and systems.")] = False,
+    attack: Annotated[list[str], typer.Option(help="A technique for the drill and the grid; repeat for several.")] = [],  # noqa: B006
+    defence: Annotated[list[str], typer.Option(help="A defence or plug-in for the drill and the grid; repeat.")] = [],  # noqa: B006
     out: Annotated[Path, typer.Option(help="Folder for report.html and report.json.")] = Path("oakum-audit"),
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     split: Annotated[str, typer.Option(help="auto, time, leave-last, holdout.")] = "auto",
@@ -67,6 +69,8 @@ def run(
             seed=seed,
             workers=workers or None,
             folder=out,
+            attacks=attack,
+            defences=defence,
             plan=plan,
             progress=progress,
         )
