@@ -21,6 +21,13 @@ def binary_cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:
     return F.softplus(-positive) + F.softplus(negative).mean(-1)
 
 
+def against(query: Tensor, negative: Tensor) -> Tensor:
+    """Dot products with each row's negatives [b, n, d], or with those that a batch shares [1, n, d]. -> [b, n]."""
+    if len(negative) == 1:
+        return query @ negative[0].T
+    return torch.einsum("bd,bnd->bn", query, negative)
+
+
 def sampled_softmax(positive: Tensor, negative: Tensor, log_q: Tensor | None = None) -> Tensor:
     """Listwise softmax of the positive against its negatives, corrected by log q where given. -> [b]."""
     if log_q is not None:

@@ -26,10 +26,10 @@ class Need:
 
 
 def _text(data: Dataset) -> bool:
-    import polars as pl
+    from oakum.data.texts import text_columns
 
     table = data.tables.get("items")
-    return table is not None and any(t == pl.String for t in table.dtypes)
+    return table is not None and bool(text_columns(table))
 
 
 def _binary(data: Dataset) -> bool:

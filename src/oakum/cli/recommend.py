@@ -19,6 +19,9 @@ def run(
     history: Annotated[
         str | None, typer.Option(help="Item ids of a newcomer, separated by commas, oldest first.")
     ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Typed words, alone or beside the others, for systems that read them.")
+    ] = None,
     k: Annotated[int, typer.Option(help="Items a list.")] = 10,
     allow: Annotated[str, typer.Option(help="Only these items, separated by commas.")] = "",
     deny: Annotated[str, typer.Option(help="Never these items, separated by commas.")] = "",
@@ -27,17 +30,17 @@ def run(
     """Recommend for known users, or for a newcomer given by a history; unknown users get popular items, and it is said."""
     from oakum import store
 
-    if (users is None) == (history is None):
-        raise ParameterError("Give either --users FILE or --history ID,ID,…")
+    if (users is not None and history is not None) or (users is None and history is None and text is None):
+        raise ParameterError("Give either --users FILE or --history ID,ID,… (or --text WORDS alone).")
     if k < 1:
         raise ParameterError(f"k must be at least 1. Got {k}.")
     fitted = store.load(model)
     parts = lambda text: [p.strip() for p in text.split(",") if p.strip()]
-    options = {"k": k, "allow": parts(allow) or None, "deny": parts(deny) or None}
-    if history is not None:
-        answers = fitted.recommend(history=parts(history), **options)  # type: ignore[arg-type]
+    options = {"text": text, "k": k, "allow": parts(allow) or None, "deny": parts(deny) or None}
+    if users is None:
+        known = None if history is None else parts(history)
+        answers = fitted.recommend(history=known, **options)  # type: ignore[arg-type]
     else:
-        assert users is not None
         answers = fitted.recommend(users_in(users), **options)  # type: ignore[arg-type]
     lines = []
     for a in answers:

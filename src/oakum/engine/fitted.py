@@ -67,21 +67,27 @@ class Fitted:
         users: Sequence[Any] | None = None,
         *,
         history: Sequence[Any] | None = None,
+        text: str | None = None,
         k: int = 10,
         allow: Sequence[Any] | None = None,
         deny: Sequence[Any] | None = None,
         remove_seen: bool = True,
         seed: int | None = None,
     ) -> list[dict[str, Any]]:
-        """Lists for known users, or for one newcomer given by the ids of a history.
+        """Lists for known users, or for one newcomer given by the ids of a history. text: typed words, alone or beside
+        either, for systems that read them.
 
         Returns one dictionary a request: user (None for a newcomer), items ({"item", "score"} best first), and
         "fallback": why popularity answered, where it did. Users never seen are answered with popularity and said so;
         unknown ids in a history are ignored and named in "ignored", or refused where the system says so
         (`Spec.unknown_ids`). With a `seed`, models that explore draw their lists.
         """
+        if text is not None:
+            if not getattr(self.model, "reads_requests", False):
+                raise ParameterError(f"The system '{self.spec.slug}' does not read typed words; ask without text.")
+            history = [] if users is None and history is None else history
         if (users is None) == (history is None):
-            raise ParameterError("recommend needs either users or one history, not both and not neither.")
+            raise ParameterError("recommend needs users, a history or text; users and a history not at once.")
         ignored: list[Any] = []
         if history is not None:
             codes = self.items.encode(list(history))
@@ -97,6 +103,8 @@ class Fitted:
             histories = self.histories.take(codes)
             queries = Queries(np.where(histories.lengths > 0, codes, -1).astype(np.int32), histories)
             names = list(users)
+        if text is not None:
+            queries = replace(queries, text=[text] * len(queries))
         where = Filter(
             None if allow is None else self._known(allow, "allow"),
             None if deny is None else self._known(deny, "deny"),

@@ -116,13 +116,14 @@ class Model(Learner):
 
     private: parameters that never leave a federated client. borrowed: parts of a frozen backbone, neither moved nor
     saved. reads_content: can score items that have no event. transfers: no weight belongs to a user or an item, so
-    the model can be refreshed over another vocabulary.
+    the model can be refreshed over another vocabulary. reads_requests: understands typed words (`Queries.text`).
     """
 
     private: Sequence[str] = ()
     borrowed: Sequence[str] = ()
     reads_content: bool = False
     transfers: bool = False
+    reads_requests: bool = False
 
     @property
     def sampler(self) -> Sampler:

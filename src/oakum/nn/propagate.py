@@ -29,6 +29,10 @@ class Bipartite:
     their own (`weights` [e]), which also count in the degrees.
     """
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Bipartite:
+        """Itself: nothing writes to it, and sparse tensors cannot be copied."""
+        return self
+
     def __init__(self, indptr: Tensor, indices: Tensor, num_items: int, weights: Tensor | None = None) -> None:
         num_users = len(indptr) - 1
         users = torch.repeat_interleave(torch.arange(num_users, device=indptr.device), indptr.diff())

@@ -55,7 +55,8 @@ class Batch:
 
 @dataclass(slots=True)
 class Negatives:
-    """items int64 [b, n]; log_q float32 [b, n] log-probability of the draw; weight float32 [b, n] or None."""
+    """items int64 [b, n], or [1, n] where all rows share them; log_q float32 of the same shape, the log-probability of
+    the draw; weight float32 [b, n] (0: not a negative of this row) or None."""
 
     items: Tensor
     log_q: Tensor

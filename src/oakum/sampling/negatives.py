@@ -93,6 +93,27 @@ def draw_from(run: Any, batch: Batch, n: int, cumulative: NDArray[np.float64] | 
     return Negatives(torch.from_numpy(items), torch.from_numpy(log_q))
 
 
+@njit(cache=True, nogil=True)
+def owned_by(users, items, indptr, indices):  # type: ignore[no-untyped-def]
+    """Bool [len(users), len(items)]: whether each user has each item; CSR with sorted columns."""
+    out = np.zeros((len(users), len(items)), np.bool_)
+    for r in range(len(users)):
+        if users[r] >= 0:
+            for c in range(len(items)):
+                out[r, c] = _has(indices, indptr[users[r]], indptr[users[r] + 1], items[c])
+    return out
+
+
+def draw_shared(run: Any, batch: Any, n: int) -> Negatives:
+    """`n` uniform items for all rows; those that a row's user has weigh nothing there."""
+    owned = run.positives
+    items = run.rng("shared negatives").integers(0, owned.shape[1], n)
+    users = batch.users.cpu().numpy() if hasattr(batch, "users") else np.full(len(batch), -1, np.int64)
+    weight = ~owned_by(users, items, owned.indptr, owned.indices)
+    log_q = torch.full((1, n), -float(np.log(owned.shape[1])))
+    return Negatives(torch.from_numpy(items[None]), log_q, torch.from_numpy(weight.astype(np.float32)))
+
+
 def popularity_table(run: Any, power: float) -> NDArray[np.float64]:
     """Running sum of count ** power, float64 [items]; kept on the run for the next batch."""
     name = f"popularity {power}"

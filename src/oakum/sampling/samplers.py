@@ -30,6 +30,21 @@ class Uniform(Sampler):
         return draw_from(run, batch, n, cumulative=None)
 
 
+class Shared(Sampler):
+    """One uniform draw for the whole batch: [1, n] items, weight 0 [b, n] where a row's user has the item.
+
+    Cheap where n is in the hundreds (one product instead of b · n gathered vectors); a model must read the weights.
+    """
+
+    slug = "shared"
+
+    def draw(self, run: Any, batch: Any, n: int) -> Any:
+        """q(j) = 1 / items, the same items for every row."""
+        from oakum.sampling.negatives import draw_shared
+
+        return draw_shared(run, batch, n)
+
+
 class Popular(Sampler):
     """Items in proportion to (number of users) ** power; power 0.75 is word2vec's, 1 is plain popularity."""
 
