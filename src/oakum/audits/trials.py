@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oakum.data import Dataset, Filter, Ids, Queries
+from oakum.engine.closed import Pictured
 from oakum.engine.progress import Progress, Silent
 from oakum.parameters import Spec
 
@@ -123,6 +124,8 @@ def run_trial(bench: Bench, trial: Trial, progress: Progress | None = None) -> R
     if trial.tune:
         empty = np.empty((0, K), np.int32)
         return Result(empty, empty.astype(np.float32), empty, record)
+    if isinstance(fitted.model, Pictured) and trial.data == "clean" and trial.defence is None:
+        record["pictures"] = fitted.model.pictures(data, seed=trial.seed)
     # The questions are always asked with the clean histories: a defence may drop events, a person keeps theirs.
     clean = bench.datasets["clean"]
     lists, scores = _ask(scorer, clean, bench.users, newcomer=False)

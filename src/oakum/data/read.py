@@ -40,10 +40,10 @@ def read(
     """Read a log.
 
     source: a file (CSV or TSV, also gzip, any common separator, with or without a header; Parquet; Arrow;
-    JSON lines; RecBole `.inter`; MovieLens; one user and its items a line), a folder that holds one, or a
+    JSON lines; RecBole `.inter`; MovieLens; threat reports; one user and its items a line), a folder that holds one, or a
     polars, pandas or Arrow table. user, item, value, time: names of columns; what is not given is guessed
     from common names, then from place and type, and the guess is a sentence in `Dataset.notes`; "" leaves a
-    role empty. format: csv, tsv, parquet, arrow, jsonl, atomic, movielens or lines, where the name of the
+    role empty. format: csv, tsv, parquet, arrow, jsonl, atomic, movielens, lines or reports, where the name of the
     file does not say. users, items: tables with an id column, turned into one row a code. relations: name →
     table of two id columns.
 

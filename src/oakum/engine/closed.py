@@ -57,6 +57,16 @@ class Vectors(Protocol):
 
 
 @runtime_checkable
+class Pictured(Protocol):
+    """Capability: a model that has something to show in a report, learned or closed form."""
+
+    def pictures(self, data: Dataset, *, seed: int = 0) -> list[dict[str, Any]]:
+        """Plots of the fitted model over its training data, as the plain values of an audit's plot: kind, title, alt,
+        x_label, y_label, series."""
+        ...
+
+
+@runtime_checkable
 class Recommender(Protocol):
     """Capability: the model makes its lists itself (slates, rounds, beams, several interests), so their order may
     differ from the order of its scores. `rank` asks for them in place of ranking scores."""

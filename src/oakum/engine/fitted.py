@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from oakum.data import Dataset, Filter, Ids, Queries, Ragged, Ranking, Schema, Vocabulary
 from oakum.engine.closed import ClosedForm
 from oakum.engine.record import Record
-from oakum.errors import ParameterError
+from oakum.errors import ParameterError, nearest
 from oakum.parameters import Spec
 
 
@@ -82,7 +82,8 @@ class Fitted:
 
         Returns one dictionary a request: user (None for a newcomer), items ({"item", "score"} best first), and
         "fallback": why popularity answered, where it did. Users never seen are answered with popularity and said so;
-        unknown ids in a history are ignored and named in "ignored". With a `seed`, models that explore draw their lists.
+        unknown ids in a history are ignored and named in "ignored", or refused where the system says so
+        (`Spec.unknown_ids`). With a `seed`, models that explore draw their lists.
         """
         if text is not None:
             if not getattr(self.model, "reads_requests", False):
@@ -94,6 +95,9 @@ class Fitted:
         if history is not None:
             codes = self.items.encode(list(history))
             ignored = [i for i, c in zip(history, codes, strict=True) if c < 0]
+            if ignored and self.spec.unknown_ids == "refuse":
+                known = [str(i) for i in self.items.ids.to_list()]
+                raise ParameterError(f"The model knows no item {ignored[0]!r}.{nearest(str(ignored[0]), known)}")
             queries = Queries(np.array([-1], np.int32), Ragged.of([codes[codes >= 0].tolist()]))
             names: list[Any] = [None]
         else:

@@ -103,14 +103,28 @@ def split_holdout(data: Dataset, *, test: float = 0.2, valid: float = 0.1, seed:
     return _parts(data, "holdout", ~late & ~held, held, late, seed=seed)
 
 
-def split_by_user(data: Dataset, *, test: float = 0.2, valid: float = 0.1, given: float = 0.8, seed: int = 0) -> Split:
+def split_by_user(
+    data: Dataset,
+    *,
+    test: float = 0.2,
+    valid: float = 0.1,
+    given: float = 0.8,
+    by: str | None = None,
+    seed: int = 0,
+) -> Split:
     """A share of the *users* is asked: nothing of them is trained on, `given` of their events is their history.
+
+    by: a column of the table of users (a source, a region) whose values go to one part whole, so that what users of
+    one kind share cannot leak; the shares are then of kinds.
 
     The split keeps their histories out of training, so models must answer them as newcomers; the given events are in
     `protocol`'s history through the validation part only where it is the same user.
     """
     rng = generator(seed, "users")
     draw = rng.random(data.num_users)
+    if by is not None:
+        kinds = _kinds(data, by)
+        draw = rng.permutation(kinds.max() + 1)[kinds] / (kinds.max() + 1)
     log = data.interactions
     asked_user = draw < test
     held_user = ~asked_user & (draw < test + valid)
@@ -126,6 +140,15 @@ def split_by_user(data: Dataset, *, test: float = 0.2, valid: float = 0.1, given
     split = _parts(data, "users", known, held, late, seed=seed)
     history = data.with_interactions(log.take(known | ((asked_user | held_user)[log.users] & ~later)))
     return Split(split.train, split.valid, split.test, split.protocol, history)
+
+
+def _kinds(data: Dataset, column: str) -> NDArray[np.int64]:
+    """A code of each user's value in a column of the table of users; users without one share a code."""
+    table = data.tables.get("users")
+    if table is None or column not in table.columns:
+        raise ProtocolError(f"'{data.name}' has no column '{column}' in its table of users to split by.")
+    values = [str(v) for v in table[column].to_list()]
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 
 def split_cold_items(data: Dataset, *, test: float = 0.2, valid: float = 0.1, seed: int = 0) -> Split:

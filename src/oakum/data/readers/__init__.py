@@ -17,12 +17,13 @@ from oakum.data.readers import (
     lines,
     movielens,
     parquet,
+    reports,
     text,
 )
 from oakum.data.readers.table import Columns, Table
 from oakum.errors import DataError, ParameterError, nearest
 
-FORMATS = ("csv", "tsv", "parquet", "arrow", "jsonl", "atomic", "movielens", "lines")
+FORMATS = ("csv", "tsv", "parquet", "arrow", "jsonl", "atomic", "movielens", "lines", "reports")
 
 __all__ = ["FORMATS", "Columns", "Table", "open_table", "path_of"]
 
@@ -72,6 +73,8 @@ def _open(path: Path, stack: ExitStack, format: str | None) -> Table:
         return parquet.read_parquet(path)
     if kind == "arrow":
         return arrow.read_arrow(path)
+    if kind == "reports" or (format is None and kind in ("jsonl", None) and reports.looks_like(path)):
+        return reports.read_reports(path, stack)
     if kind == "jsonl":
         return jsonl.read_jsonl(path, stack)
     if kind == "atomic":

@@ -29,7 +29,9 @@ _LOGS = (
     "usage_log",
     "interaction",
     "data",
+    "report_techniques",
 )
+_SIDES = {"users": ("users", "reports"), "items": ("items", "techniques")}
 _PARTS = {"train": ("train", "training"), "valid": ("valid", "validation", "val", "dev"), "test": ("test",)}
 
 
@@ -103,10 +105,10 @@ def log_in(folder: Path) -> Path | None:
 
 
 def sides_in(folder: Path) -> dict[str, Path]:
-    """Tables of users and items that lie beside a log: `users.*`, `items.*`."""
+    """Tables of users and items that lie beside a log: `users.*`, `items.*`; `reports.*`, `techniques.*`."""
     out = {}
-    for side in ("users", "items"):
-        for path in sorted(folder.glob(f"{side}.*")):
+    for side, names in _SIDES.items():
+        for path in (p for name in reversed(names) for p in sorted(folder.glob(f"{name}.*"))):
             if path.is_file() and format_of(path) in ("csv", "tsv", "parquet", "arrow", "jsonl"):
                 out[side] = path
     return out
