@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oakum.catalogue import Entry, entries, entry, load_class
-from oakum.data import Dataset
+from oakum.data import Dataset, has_domains
 from oakum.engine.fit import fit as fit_spec
 from oakum.engine.fit import spec_is_learned
 from oakum.engine.fitted import Fitted
@@ -72,6 +72,8 @@ def check_needs(slug: str, data: Dataset) -> None:
         has.add("values")
     if data.relations:
         has.add("relations")
+    if has_domains(data):
+        has.add("domains")
     missing = [n for n in entry(slug).needs if n not in has]
     if missing:
         able = [e.slug for e in systems("model") if set(e.needs) <= has]

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from oakum.data import domains, has_domains, item_domain
+from oakum.data.convert import convert
 from oakum.data.read import read, read_parts
 from oakum.errors import DataError, ParameterError
 
@@ -44,6 +45,14 @@ def test_a_table_of_items_says_it_and_wins() -> None:
     assert domains(data).names == ("a", "b")
     assert item_domain(data).tolist() == [0, -1, 1, -1]
     assert "domain" in data.interactions.fields
+
+
+def test_what_is_written_keeps_its_domains(tmp_path: Path) -> None:
+    table = pl.DataFrame({"item_id": [10, 11, 90], "domain": ["a", "", "b"]})
+    data = read(LOG.drop("domain"), items=table)
+    again = read(convert(data, tmp_path / "log.csv"))
+    assert item_domain(again).tolist() == [0, -1, 1, -1]
+    assert domains(again).names == ("a", "b")
 
 
 def test_numbers_are_names_too() -> None:

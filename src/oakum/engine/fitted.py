@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +40,12 @@ class Fitted:
 
         return Scoring(self.model, seen_items=self.item_counts > 0)
 
+    @property
+    def candidates(self) -> Ids | None:
+        """The items it may recommend, int32 codes: those of its target domain where it has one; None for all."""
+        own: Ids | None = self.model.candidates
+        return own
+
     # --- in codes -----------------------------------------------------------------------------------------------
     def queries(self, users: Ids) -> Queries:
         """Requests of trained users, with the histories they were trained on."""
@@ -50,10 +57,13 @@ class Fitted:
         return out
 
     def rank(self, queries: Queries, k: int, *, where: Filter | None = None, fallback: bool = False) -> Ranking:
-        """The best `k` items of each request under a filter. With `fallback`, popularity answers where the model
-        cannot say anything, and the ranking says so."""
+        """The best `k` items of each request under a filter, among the candidates of the model. With `fallback`, popularity
+        answers where the model cannot say anything, and the ranking says so."""
         from oakum.recommending import rank
 
+        if (own := self.candidates) is not None:
+            where = where or Filter()
+            where = replace(where, allow=own if where.allow is None else np.intersect1d(own, where.allow))
         popularity = self.item_counts.astype(np.float32) if fallback else None
         return rank(self.scorer, queries, k, where=where, popularity=popularity)
 
