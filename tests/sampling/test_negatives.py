@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,7 @@ def test_negatives_come_from_the_domain_of_the_positive() -> None:
 
 def test_without_domains_the_cure_is_named() -> None:
     with pytest.raises(DataError, match="has no domains"):
-        InDomain().draw(run_on(random_log()), batch_of([0], [0]), 1)
+        InDomain().draw(run_on(replace(random_log(), tables={})), batch_of([0], [0]), 1)
 
 
 def test_all_other_draws_are_as_they_were() -> None:

@@ -89,9 +89,9 @@ def test_unknown_targets_and_rules_without_one_are_refused() -> None:
         split(DATA, "leave-last", target="mian")
     with pytest.raises(ProtocolError, match="takes no target"):
         split(DATA, "users", target="main")
+    none = DATA.with_interactions(DATA.interactions.take(DATA.interactions.items < 30))
     with pytest.raises(ProtocolError, match="no event in the domain 'side'"):
-        none = DATA.interactions.take(DATA.interactions.items < 30)
-        split(DATA.with_interactions(none), "leave-last", target="side")
+        split(none, "leave-last", target="side")
 
 
 def test_a_target_of_a_model_holds_in_filters_and_fallbacks(monkeypatch: pytest.MonkeyPatch) -> None:

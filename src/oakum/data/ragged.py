@@ -66,6 +66,12 @@ class Ragged:
         keep = np.minimum(self.lengths, n)
         return self._gather(self.offsets[1:] - keep, keep)
 
+    def keep(self, mask: NDArray[np.bool_]) -> Ragged:
+        """The events where the mask [e] is true, every row in its order."""
+        offsets = np.concatenate([[0], np.cumsum(mask)])[self.offsets].astype(np.int64)
+        pick = lambda a: None if a is None else a[mask]
+        return Ragged(offsets, self.items[mask], pick(self.times), pick(self.values), pick(self.rows))
+
     def _gather(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Ragged:
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])

@@ -42,6 +42,7 @@ class Phase:
     epochs: int | None = None
     learning_rate: float | None = None
     own: bool = False
+    looks: bool = True
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -215,7 +215,7 @@ class Trainer:
         self.place.update(step=0, epoch=epoch + 1)
         entry: dict[str, Any] = {"phase": stage[0].name, "epoch": epoch}
         entry["losses"] = {k: v / max(1, count) for k, v in sums.items()}
-        go_on = self._look(entry, epoch + 1 == epochs)
+        go_on = not stage[0].looks or self._look(entry, epoch + 1 == epochs)
         self.record.history.append(entry)
         if not go_on:
             self.place["epoch"] = epochs
