@@ -55,3 +55,22 @@ def random_log(users: int = 40, items: int = 30, events: int = 600, seed: int = 
             pairs.append((u, i))
     pairs += [(u, u % items) for u in range(users)] + [(i % users, i) for i in range(items)]
     return log_of(pairs, users, items, name="random")
+
+
+def beside(data: Dataset, items: int = 8, share: int = 2) -> Dataset:
+    """The same log with a second product line: after every `share` events of a user comes one of `items` further items,
+    chosen by the item before it. The items of the log are of the domain "main", the others of "side"."""
+    log = data.interactions
+    order = log.order()
+    u, i = log.users[order], log.items[order]
+    starts = np.flatnonzero(np.diff(u, prepend=-1))
+    place = np.arange(len(u)) - np.repeat(starts, np.diff(np.append(starts, len(u))))
+    then = place % share == share - 1
+    users = np.concatenate([u, u[then]])
+    codes = np.concatenate([i, data.num_items + i[then] % items]).astype(np.int32)
+    times = np.concatenate([2 * place, 2 * place[then] + 1]) * 1_000_000
+    rows = np.concatenate([log.rows[order], log.rows.max() + 1 + np.arange(then.sum())])
+    ids = Vocabulary(pl.concat([data.items.ids, pl.Series("id", [f"s{k}" for k in range(items)])]))
+    table = pl.DataFrame({"domain": ["main"] * data.num_items + ["side"] * items})
+    events = Interactions(users, codes, None, times, rows)
+    return Dataset(events, data.users, ids, {"items": table}, name=f"{data.name} and a side line")

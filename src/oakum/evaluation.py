@@ -52,9 +52,15 @@ def evaluate(
         raise ProtocolError(
             "No test user has an item left to find: every test event repeats the user's training events."
         )
-    queries = truth.queries
-    where = Filter(exclude=truth.histories if remove_seen else None)
-    ranking = fitted.rank(queries, max(k), where=where, fallback=True)
+    everybody = len(truth)
+    truth = truth.within(fitted.candidates)
+    if not len(truth):
+        raise ProtocolError(
+            "No test event is of an item that the model may recommend: it was fitted for another target domain."
+        )
+    if len(truth) < everybody:
+        notes = (*notes, f"{everybody - len(truth):,} people have no test event in the model's target domain.")
+    ranking = fitted.rank(truth.queries, max(k), where=truth.filter(remove_seen=remove_seen), fallback=True)
     names = [f"{base}@{cut}" for cut in k for base in BASES]
     values = measure(ranking, truth, names)
     fresh = truth.histories.lengths == 0
@@ -93,6 +99,11 @@ def _evaluate_file(fitted: Fitted, data: Dataset, *, k: Sequence[int] = (10, 20)
     relevant = Ragged(offsets, pairs[:, 1].astype(np.int32))
     histories = owners.take(asked)
     truth = Truth(asked.astype(np.int32), relevant, histories)
+    if fitted.candidates is not None:  # an unknown item may be of the target domain
+        truth = truth.within(np.concatenate([fitted.candidates, place[extra]]).astype(np.int32))
+        asked, histories = truth.users, truth.histories
+        if not len(truth):
+            raise ProtocolError("No test event is of an item that the model may recommend.")
     codes = np.where(histories.lengths > 0, users[asked], -1).astype(np.int32)
     ranking = fitted.rank(Queries(codes, histories), max(k), where=Filter(exclude=histories), fallback=True)
     names = [f"{base}@{cut}" for cut in k for base in BASES]

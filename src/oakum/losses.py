@@ -175,6 +175,24 @@ def inverse_propensity(
     return share * if_one + rest
 
 
+def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    """Contrastive loss of two views of b things, each against both views of all others (Chen et al. 2020). [b, d] -> [b].
+
+    Stacked to 2b unit vectors, row i is −log exp(sim(i, i⁺) / T) / Σ_{k ≠ i} exp(sim(i, k) / T); the positive stays in the
+    sum. The two rows of a thing are averaged. ln(2b − 1) where all vectors are equal.
+    """
+    both = F.normalize(torch.cat([a, b]), dim=-1)
+    logits = both @ both.T / temperature
+    logits = logits.masked_fill(torch.eye(len(both), dtype=torch.bool, device=both.device), -torch.inf)
+    own = (both[: len(a)] * both[len(a) :]).sum(-1) / temperature
+    return torch.logsumexp(logits, -1).view(2, -1).mean(0) - own
+
+
+def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
+    """max(0, ‖a − p‖₂ − ‖a − n‖₂ + margin): the positive nearer than the negative by a margin. [b, d] -> [b]."""
+    return F.relu((anchor - positive).norm(dim=-1) - (anchor - negative).norm(dim=-1) + margin)
+
+
 def l2(*rows: Tensor) -> Tensor:
     """Half the summed squares of each row over all given tables: ½ Σ |v|². [b, d]... or [b, n, d] -> [b]."""
     return 0.5 * sum(((r * r).flatten(1).sum(-1) for r in rows), start=torch.zeros((), device=rows[0].device))

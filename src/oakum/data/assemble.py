@@ -182,8 +182,8 @@ def _listed(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
 
 
-def stacked(parts: Mapping[str, Interactions]) -> Interactions:
-    """Published parts as one log, the part of each row kept in the field `part`."""
+def stacked(parts: Mapping[str, Interactions], field: str = "part") -> Interactions:
+    """Several parts as one log, the name of the part of each row kept in a field."""
     logs = list(parts.values())
 
     def both(columns: list[Any]) -> Any:
@@ -191,7 +191,7 @@ def stacked(parts: Mapping[str, Interactions]) -> Interactions:
 
     shared = set.intersection(*[set(p.fields) for p in logs])
     fields = {k: np.concatenate([p.fields[k] for p in logs]) for k in sorted(shared)}
-    fields["part"] = np.concatenate([np.full(len(p), name) for name, p in parts.items()])
+    fields[field] = np.concatenate([np.full(len(p), name) for name, p in parts.items()])
     return Interactions(
         np.concatenate([p.users for p in logs]),
         np.concatenate([p.items for p in logs]),

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from oakum.data.dataset import Dataset
+from oakum.data.domains import COLUMN, domains, has_domains, item_domain
 from oakum.errors import DataError, ParameterError, nearest
 from oakum.files import whole
 
@@ -16,7 +17,7 @@ _SINCE_1973 = 10**14  # microseconds above which whole microseconds cannot be ta
 
 
 def frame_from(data: Dataset) -> pl.DataFrame:
-    """The events under their own ids: user_id, item_id, rating?, timestamp?, context fields.
+    """The events under their own ids: user_id, item_id, rating?, timestamp?, context fields, the domain of the item where it has one.
 
     timestamp: whole seconds where all times are; else whole microseconds, or (before March 1973, where their
     size would not tell the unit) seconds with a fraction.
@@ -37,6 +38,9 @@ def frame_from(data: Dataset) -> pl.DataFrame:
         else:
             columns["timestamp"] = log.times / 1e6
     columns.update({k: v for k, v in log.fields.items() if k not in columns})
+    if has_domains(data) and COLUMN not in columns:
+        names = pl.Series(domains(data).names, dtype=pl.String)
+        columns[COLUMN] = names.gather(pl.Series(item_domain(data)[log.items]).replace(-1, None))
     return pl.DataFrame(columns)
 
 

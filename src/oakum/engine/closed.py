@@ -23,6 +23,11 @@ class ClosedForm:
         self.spec = spec
         self.schema = schema
 
+    @property
+    def candidates(self) -> Ids | None:
+        """The items it may recommend, int32 codes (a target domain); None for all."""
+        return None
+
     def fit(self, data: Dataset, *, seed: int = 0, progress: Callable[[float], None] | None = None) -> None:
         """Compute the state from the training events; `progress` is told the share done, in [0, 1]."""
         raise TypeError(f"{type(self).__name__} does not say how it is fitted.")

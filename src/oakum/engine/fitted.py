@@ -41,6 +41,12 @@ class Fitted:
 
         return Scoring(self.model, seen_items=self.item_counts > 0)
 
+    @property
+    def candidates(self) -> Ids | None:
+        """The items it may recommend, int32 codes: those of its target domain where it has one; None for all."""
+        own: Ids | None = self.model.candidates
+        return own
+
     # --- in codes -----------------------------------------------------------------------------------------------
     def queries(self, users: Ids) -> Queries:
         """Requests of trained users, with the histories they were trained on."""
@@ -54,13 +60,17 @@ class Fitted:
     def rank(
         self, queries: Queries, k: int, *, where: Filter | None = None, fallback: bool = False, seed: int | None = None
     ) -> Ranking:
-        """The best `k` items of each request under a filter; the model's own lists where it makes any.
+        """The best `k` items of each request under a filter, among the candidates of the model; its own lists where it
+        makes any.
 
         With `fallback`, popularity answers where the model cannot say anything, and the ranking says so. Given a
         `seed`, models that explore draw their lists; without one they show their best guess.
         """
         from oakum.recommending import rank
 
+        if (own := self.candidates) is not None:
+            where = where or Filter()
+            where = replace(where, allow=own if where.allow is None else np.intersect1d(own, where.allow))
         popularity = self.item_counts.astype(np.float32) if fallback else None
         return rank(self.scorer, queries, k, where=where, popularity=popularity, seed=seed)
 

@@ -137,6 +137,11 @@ class Model(Learner):
     reads_requests: bool = False
 
     @property
+    def candidates(self) -> Ids | None:
+        """The items it may recommend, int32 codes (a target domain); None for all."""
+        return None
+
+    @property
     def sampler(self) -> Sampler:
         """The negatives the paper draws; a plan may replace them."""
         return Uniform()

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from oakum.data import Dataset, Filter
+from oakum.data import Dataset
 from oakum.splits.protocol import Split, Truth
 
 
 class Validation:
-    """Full ranking of all items for the users of the validation part, training items removed."""
+    """Full ranking of all candidates for the users of the validation part, training items removed."""
 
     def __init__(self, split: Split, *, users: int = 20_000, seed: int = 0) -> None:
         self.split = split
@@ -41,10 +41,12 @@ class Validation:
             return 0.0
         scorer = model if isinstance(model, ClosedForm) else Scoring(model, self.split.train)
         k = int(metric.partition("@")[2] or 10)
-        exclude = self.truth.histories if self.split.protocol.remove_seen else None
-        ranking = rank(scorer, self.truth.queries, k, where=Filter(exclude=exclude))
+        truth = self.truth.within(model.candidates)
+        if not len(truth):
+            return 0.0
+        ranking = rank(scorer, truth.queries, k, where=truth.filter(remove_seen=self.split.protocol.remove_seen))
         context = Context.of(self.split.train, propensities=self._propensities(model))
-        return float(np.nanmean(measure(ranking, self.truth, [metric], context)[metric]))
+        return float(np.nanmean(measure(ranking, truth, [metric], context)[metric]))
 
     @staticmethod
     def _propensities(model: Any) -> Any:

@@ -78,6 +78,19 @@ class InBatch(Sampler):
         return draw_in_batch(run, batch, n)
 
 
+class InDomain(Sampler):
+    """Items of the positive's own domain, equally likely: a negative from elsewhere would be told apart by its domain
+    alone. Needs a column `domain` in the table of items."""
+
+    slug = "in-domain"
+
+    def draw(self, run: Any, batch: Any, n: int) -> Any:
+        """q(j) = 1 / items of the domain; positives of the user are redrawn."""
+        from oakum.sampling.negatives import draw_in_domain
+
+        return draw_in_domain(run, batch, n)
+
+
 class Mixed(Sampler):
     """A share of uniform draws, the rest from the batch (Yang et al. 2020, mixed negative sampling)."""
 

@@ -127,19 +127,30 @@ def sequences(
     if alpha < 2:
         histories = shortened(histories, order.key("length"), max_length, alpha)
     users = np.flatnonzero(histories.lengths >= 2)
+    per_user = histories.lengths - 1 if targets == "each" else np.ones(len(histories), np.int64)
+    for chosen in alike(users, histories.lengths, per_user, order):
+        yield _windows(histories.take(chosen), chosen, targets, wants)
+
+
+def alike(
+    users: NDArray[np.int64], lengths: NDArray[np.int64], targets: NDArray[np.int64], order: Order
+) -> Iterator[NDArray[np.int64]]:
+    """The users of each batch: of like length, about `order.batch_size` times the mean number of targets in each.
+
+    users: those to batch; lengths, targets: int64 of everybody, by user code.
+    """
     if not len(users):
         return
     # Lengths within an eighth of an octave of each other count as alike; inside a class the hash shuffles.
-    alike = np.round(8 * np.log2(histories.lengths[users])).astype(np.int64)
-    users = users[np.lexsort((keyed_hash(order.key("users"), users), alike))]
-    per_user = histories.lengths[users] - 1 if targets == "each" else np.ones(len(users), np.int64)
+    classes = np.round(8 * np.log2(lengths[users])).astype(np.int64)
+    users = users[np.lexsort((keyed_hash(order.key("users"), users), classes))]
+    per_user = targets[users]
     before = np.cumsum(per_user) - per_user
     number = before // max(1, round(order.batch_size * per_user.mean()))  # the batch that each user goes to
     starts = np.flatnonzero(np.diff(number, prepend=-1))
     ends = np.append(starts[1:], len(users))
     for b in np.argsort(keyed_hash(order.key("batches"), np.arange(len(starts))), kind="stable"):
-        chosen = users[starts[b] : ends[b]]
-        yield _windows(histories.take(chosen), chosen, targets, wants)
+        yield users[starts[b] : ends[b]]
 
 
 def count_sequences(data: Dataset) -> int:

@@ -17,6 +17,7 @@ from oakum.splits.rules import (
     split_leave_last,
     split_none,
 )
+from oakum.splits.target import split_for
 
 __all__ = ["Protocol", "Split", "Truth", "kfold", "split", "split_from_parts"]
 
@@ -30,8 +31,11 @@ RULES = {
 }
 
 
-def split(data: Dataset, rule: str = "auto", *, seed: int = 0, **options: Any) -> Split:
+def split(data: Dataset, rule: str = "auto", *, target: str | None = None, seed: int = 0, **options: Any) -> Split:
     """Cut a log by a rule: time, leave-last, holdout, users, cold-items, none; auto takes time where times differ.
+
+    target: the domain whose events are asked for and whose items are ranked; what happened in other domains is known up to
+    the events asked for.
 
     Times that are mere positions (fewer than two days in all) do not order people against each other: auto then
     leaves the last event of each user out.
@@ -42,6 +46,8 @@ def split(data: Dataset, rule: str = "auto", *, seed: int = 0, **options: Any) -
         raise ParameterError(f"There is no split rule '{rule}'.{nearest(rule, RULES)}")
     if rule in ("holdout", "users", "cold-items"):
         options["seed"] = seed
+    if target is not None:
+        return split_for(data, target, rule, RULES[rule], **options)
     return RULES[rule](data, **options)
 
 

@@ -129,7 +129,14 @@ def lint(
             "Items that people already have are not removed and never recur: places are wasted on them.",
             0,
         )
-    if rule.candidates != "all":
+    kind, _, domain = rule.candidates.partition(":")
+    if kind == "domain":
+        say(
+            "one-domain",
+            "info",
+            f"Only items of the domain '{domain}' are ranked and asked for: compare with figures made the same way.",
+        )
+    elif rule.candidates != "all":
         say(
             "sampled",
             "error" if any("sampled" not in m for m in metrics) else "warning",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from oakum.data import Dataset, Interactions
+from oakum.data import Dataset, Interactions, domains
 from oakum.errors import ProtocolError
 from oakum.seeds import generator, keyed_hash
 from oakum.splits.protocol import Protocol, Split
@@ -166,17 +166,19 @@ def split_from_parts(
     valid: Interactions | None = None,
     *,
     carve: float = 0.05,
+    target: str | None = None,
     seed: int = 0,
 ) -> Split:
     """Given files. Without a validation file, `carve` of the training events (random, by user) become one, so that
-    nothing is ever chosen on the test part."""
+    nothing is ever chosen on the test part. target: the domain that is asked for and ranked."""
+    candidates = "all" if target is None else f"domain:{domains(train).names[domains(train).code(target)]}"
     if valid is None and carve > 0:
         inner = split_holdout(train, test=carve, valid=0.0, seed=seed)
         kept, valid = inner.train, inner.test
     else:
         kept = train
     known = train if valid is None else kept.with_interactions(train.interactions)
-    return Split(kept, valid, test, Protocol(rule="files", seed=seed, left_out=_left_out(known, test)))
+    return Split(kept, valid, test, Protocol("files", candidates, seed=seed, left_out=_left_out(known, test)))
 
 
 def split_none(data: Dataset) -> Split:

@@ -29,7 +29,10 @@ __all__ = ["FORMATS", "Columns", "Table", "open_table", "path_of"]
 
 
 def path_of(source: Any) -> Path | None:
-    """The path that a source names, checked to exist; None for a table in memory."""
+    """The path that a source names, checked to exist; None for a table in memory.
+
+    `folder/name` may also name one of several published sets in a folder (`name_train.*`, `name_test.*`).
+    """
     if not isinstance(source, str | Path):
         return None
     if isinstance(source, str) and "://" in source:
@@ -40,7 +43,7 @@ def path_of(source: Any) -> Path | None:
         )
     path = Path(source).expanduser()
     try:
-        if path.exists():
+        if path.exists() or folder.set_at(path):
             return path
         near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     except (OSError, ValueError) as error:

@@ -150,7 +150,7 @@ class HSTURankerModel(Model):
         """An entry an event to an entry a token."""
         return x if self.step == 1 else x.repeat_interleave(self.step, dim)
 
-    def candidates(
+    def asked_of(
         self, kept: Cache, items: Tensor, limit: Tensor, before: Tensor, times: Tensor | None, asked: Tensor | None
     ) -> Tensor:
         """States [s, r, d] of candidates int64 [s, r]. limit: int64 [r] events of the (padded) stream that each sees;
@@ -187,7 +187,7 @@ class HSTURankerModel(Model):
         before = (batch.inputs >= 0).cumsum(1)[:, place]
         kept = self.stream(batch.inputs, batch.values, batch.times)
         asked = None if asked is None else asked[:, place]
-        states = self.candidates(kept, grid, place + 1, before, batch.times, asked)
+        states = self.asked_of(kept, grid, place + 1, before, batch.times, asked)
         states = states.view(s * t, n, -1)[batch.place]
         reps = {"query": states[:, 0], "positive": self.items(batch.items)}
         if batch.negatives is not None:
@@ -236,6 +236,6 @@ class HSTURankerModel(Model):
         for part in own.clamp_min(0).split(max(1, (1 << 22) // (len(own) * width * self.step)), dim=1):
             limit = torch.full((part.shape[1],), width, device=own.device)
             asked = now[:, None].expand(part.shape)
-            states = self.candidates(kept, part, limit, before.expand(part.shape), times, asked)
+            states = self.asked_of(kept, part, limit, before.expand(part.shape), times, asked)
             out.append(torch.sigmoid(self.logits(states, self.items(part))))
         return torch.cat(out, 1)
