@@ -133,11 +133,23 @@ def average_means(context: Context) -> Outcome:
 
 def weak_on_factors(context: Context) -> Outcome:
     """Random fakes against BPR-MF on ML-100K: exposure rises, a little."""
+    import numpy as np
+
     from oakum.claims.vat import _apart, _figures, _runs
 
     clean, poisoned = _runs(context, "clean"), _runs(context, "random")
     before, after, gap = _figures(clean)[1], _figures(poisoned)[1], _apart(poisoned, clean)
-    return Outcome(f"T-HR@50 {before:.4f} clean, {after:.4f} with 5 % random fakes; difference {gap}", gap.low > 0)
+    by_target = [np.mean([np.nanmean(r.hits, 0) for r in runs], 0) for runs in (clean, poisoned)]
+    pairs = ", ".join(f"{b:.4f} → {a:.4f}" for b, a in zip(*by_target, strict=True))
+    holds = gap.low > 0
+    return Outcome(
+        f"T-HR@50 {before:.4f} clean, {after:.4f} with 5 % random fakes; difference {gap}; by target {pairs}",
+        holds,
+        ""
+        if holds
+        else "Five targets and two seeds are too few: one target that some people were shown anyway decides the mean, "
+        "and a seed moves it more than the fakes do.",
+    )
 
 
 def removal(context: Context) -> Outcome:

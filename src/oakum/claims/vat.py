@@ -256,38 +256,52 @@ def random_direction(context: Context) -> Outcome:
     rows = {k: _figures(v) for k, v in runs.items()}
     gap = _apart(runs["APR(0.3)"], runs["random direction (0.3)"])
     control, apr = rows["random direction (0.3)"], rows["APR(0.3)"]
-    return Outcome(f"{_words(rows)}; exposure gradient − random {gap}", control[0] < apr[0] and gap.high < 0)
+    holds = control[0] < apr[0] and gap.high < 0
+    order = "have the order claimed" if control[0] < apr[0] and control[1] > apr[1] else "do not have the order claimed"
+    why = (
+        ""
+        if holds
+        else f"The means {order}, but the interval of the difference in exposure holds 0 over {len(SEEDS)} seeds."
+    )
+    return Outcome(f"{_words(rows)}; exposure gradient − random {gap}", holds, why)
 
 
 def vulnerability(context: Context) -> Outcome:
-    """Whether a low training loss tells who will be shown a target: what VAT presumes."""
+    """Whether a low training loss tells who will be shown a target: what VAT presumes.
+
+    Lists also change by chance between two fits. So those who were shown a target only *without* the fakes are the
+    control: what tells them apart equally well tells nothing about the attack.
+    """
     import numpy as np
 
     from oakum.metrics.calibration import auc
     from oakum.metrics.robustness import reach
 
-    words, found, errors = [], [], []
+    found: dict[str, list[float]] = {"won": [], "lost": []}
+    errors, people = [], []
     for log in ("random", "bandwagon"):
-        for seed, clean, poisoned in zip(SEEDS, _runs(context, "clean"), _runs(context, log), strict=True):
-            moved = reach(clean.hits, poisoned.hits)
-            counts = np.isfinite(moved) & np.isfinite(poisoned.losses)
-            labels = moved[counts]
-            n, rest = int(labels.sum()), int((1 - labels).sum())
-            if n < 10:
-                continue
-            found.append(auc(-poisoned.losses[counts], labels))
-            errors.append(float(np.sqrt((1 / n + 1 / rest) / 12)))
-            words.append(f"{log} seed {seed}: {found[-1]:.2f} ({n} people)")
-    if not found:
+        for clean, poisoned in zip(_runs(context, "clean"), _runs(context, log), strict=True):
+            for name, labels in (("won", reach(clean.hits, poisoned.hits)), ("lost", reach(poisoned.hits, clean.hits))):
+                counts = np.isfinite(labels) & np.isfinite(poisoned.losses)
+                n, rest = int(labels[counts].sum()), int((1 - labels[counts]).sum())
+                if n < 10:
+                    continue
+                found[name].append(auc(-poisoned.losses[counts], labels[counts]))
+                if name == "won":
+                    errors.append(float(np.sqrt((1 / n + 1 / rest) / 12)))
+                    people.append(n)
+    if not found["won"] or not found["lost"]:
         return Outcome("fewer than ten people were affected in every run", False, "Too few to measure an AUC.")
-    mean, error = float(np.mean(found)), float(np.mean(errors))  # the same people: the error does not shrink
-    low = mean - 1.96 * error
-    why = (
-        ""
-        if low > 0.5
-        else "In these runs a low loss does not tell who will be affected; the presumption is unproven here."
+    won, lost = (float(np.mean(found[k])) for k in ("won", "lost"))
+    half = 1.96 * float(np.mean(errors))  # the same people in every run: the error does not shrink
+    holds = won - half > max(0.5, lost)
+    why = "" if holds else "A low loss does not tell the affected from those whose lists change by chance alone."
+    return Outcome(
+        f"mean AUC {won:.2f} ± {half:.2f} for people newly shown a target ({', '.join(map(str, people))} people in four runs); "
+        f"control, people no longer shown one: {lost:.2f}",
+        holds,
+        why,
     )
-    return Outcome(f"mean AUC {mean:.2f} ± {1.96 * error:.2f}; {'; '.join(words)}", low > 0.5, why)
 
 
 _TABLE = ("apr", "vat", "pamacf")

@@ -75,6 +75,10 @@ class Learner(nn.Module):
         """The batches of one epoch, lazily; their order comes from `order` and row ids alone."""
         raise TypeError(f"{type(self).__name__} does not say how its batches are made.")
 
+    def rows(self, data: Dataset, phase: Phase) -> int:
+        """How many of what the batch size counts an epoch has; schedules and progress are laid out by it."""
+        return len(data)
+
     def represent(self, batch: Batch) -> Reps:
         """Named tensors of a batch: query [b, d], positive [b, d], negative [b, n, d], ..."""
         raise TypeError(f"{type(self).__name__} does not say what represents a batch.")

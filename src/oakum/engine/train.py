@@ -192,7 +192,7 @@ class Trainer:
         run.use(data)
         sums: dict[str, float] = {}
         count = 0
-        total = -(-len(data) // self.plan.batch_size)
+        total = -(-self.model.rows(data, stage[0]) // self.plan.batch_size)
         for at, (turn, batch) in enumerate(self._turns(stage, data, epoch)):
             if at < skip:
                 continue

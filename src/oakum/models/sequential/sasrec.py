@@ -17,17 +17,18 @@ from oakum.errors import ParameterError
 from oakum.nn.attention import Encoder
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch, Order
-from oakum.sampling.sequences import Sequences, pad_left, sequences
+from oakum.sampling.sequences import Sequences, count_sequences, pad_left, sequences
 
 
 class SASRec(Spec):
     """Reads a history with causal self-attention and says what comes next.
 
     Paper: Kang & McAuley 2018. s(j) = h_t · E_j with h_t the state after the latest of the last `max_length` events; tied
-    item vectors. loss "softmax" (default) is the full cross-entropy over items, "bce" the paper's one negative a place,
-    "gbce" Petrov & Macdonald 2023. Memory: batch · items logits under softmax (recomputed in blocks where large), 4 (items +
-    max_length) d bytes of weights; time: events · (d² layers + items d) an epoch. Newcomers: their history is read, as
-    everybody's is. Differs from the paper in pre-normalised blocks, in the default loss, and in batches of like lengths.
+    item vectors; positions are counted from the latest event. loss "softmax" (default) is the full cross-entropy over
+    items, "bce" the paper's one negative a place, "gbce" Petrov & Macdonald 2023 with 256. Memory: targets of a batch · items
+    logits under softmax, at most 256 MB (recomputed above), 16 (items + max_length) d bytes of weights and optimiser; time:
+    events · (d² layers + items d) an epoch, without items d under bce. Newcomers: their history is read, as everybody's is.
+    Differs from the paper in pre-normalised blocks, in the default loss, and in batches of like lengths and equal targets.
     """
 
     slug = "sasrec"
@@ -37,11 +38,11 @@ class SASRec(Spec):
     max_length: Annotated[int, Range(1, 10_000, search=(20, 200), log=True), "events read, the latest ones"] = 50
     dropout: Annotated[float, Range(0, below=1, search=(0.1, 0.6)), "share of activations dropped"] = 0.5
     loss: Annotated[Literal["softmax", "bce", "gbce"], "what is minimised at each place"] = "softmax"
-    num_negatives: Annotated[int, Range(1, 4096), "negatives a place (bce: 1 in the paper; gbce: 256)"] = 1
+    num_negatives: Annotated[int | None, Range(1, 4096), "negatives a place; none: 1 for bce, 256 for gbce"] = None
     calibration: Annotated[float, Range(0, 1), "t of gbce: 0 is bce"] = 0.75
 
     def plan(self) -> Plan:
-        """The reference's optimiser, with early stopping. The batch size counts sequences."""
+        """The reference's optimiser, with early stopping. The batch size counts sequences of average length."""
         return Plan(learning_rate=1e-3, beta2=0.98, batch_size=128, epochs=200, evaluate_every=5, patience=3)
 
     def build(self, schema: Schema) -> SASRecModel:
@@ -65,8 +66,13 @@ class SASRecModel(Model):
 
     def batches(self, data: Dataset, phase: Phase, order: Order) -> Iterator[Batch]:
         """Every user's latest events, a target at each place."""
-        wants = 0 if self.spec.loss == "softmax" else self.spec.num_negatives
+        usual = {"softmax": 0, "bce": 1, "gbce": 256}[self.spec.loss]
+        wants = self.spec.num_negatives or usual if usual else 0
         return sequences(data, order, max_length=self.spec.max_length, wants=wants)
+
+    def rows(self, data: Dataset, phase: Phase) -> int:
+        """The sequences of an epoch."""
+        return count_sequences(data)
 
     def represent_query(self, batch: Batch) -> Tensor:
         """The state before each target [b, d]."""
@@ -77,15 +83,21 @@ class SASRecModel(Model):
     def represent(self, batch: Batch) -> Reps:
         """query [b, d], positive [b, d], negative [b, n, d] where the loss draws any."""
         assert isinstance(batch, Sequences)
-        reps = {"query": self.represent_query(batch), "positive": self.items(batch.items)}
+        drawn = batch.items[:0] if batch.negatives is None else batch.negatives.items
+        # One look-up, so that the dense gradient of the table is made once.
+        codes = [batch.inputs.clamp_min(0).flatten(), batch.items, drawn.flatten()]
+        inputs, positive, negative = self.items(torch.cat(codes)).split([len(c) for c in codes])
+        states = self.encoder.read(inputs.view(*batch.inputs.shape, -1), batch.inputs >= 0)
+        reps = {"query": states.flatten(0, 1)[batch.place], "positive": positive}
         if batch.negatives is not None:
-            reps["negative"] = self.items(batch.negatives.items)
+            reps["negative"] = negative.view(*drawn.shape, -1)
         return reps
 
     def losses(self, batch: Batch, reps: Reps) -> Losses:
         """The loss of each target [b]."""
+        assert isinstance(batch, Sequences)
         if self.spec.loss == "softmax":
-            return {"softmax": losses.softmax(reps["query"], reps["positive"], self.items.weight)}
+            return {"softmax": losses.softmax(reps["query"], reps["positive"], self.items.weight, batch.items)}
         positive = (reps["query"] * reps["positive"]).sum(-1)
         negative = (reps["query"].unsqueeze(1) * reps["negative"]).sum(-1)
         if self.spec.loss == "bce":
