@@ -78,6 +78,7 @@ def test_words_of_a_text() -> None:
         ("genres", pl.Series([["Drama"], ["Comedy", "Drama"]] * 60), "multi"),
         ("title", pl.Series([f"The number {i}" for i in range(300)]), "text"),
         ("vector", pl.Series([[0.1, 0.2]] * 10), ""),
+        ("hour", pl.Series([7] * 10), ""),
     ],
 )
 def test_kinds(name: str, column: pl.Series, kind: str) -> None:
@@ -119,4 +120,4 @@ def test_bad_input_is_said() -> None:
     with pytest.raises(DataError, match="'x' is to be numeric"):
         FieldCoder.learn("x", pl.Series(["a"]), kind="numeric")
     with pytest.raises(DataError, match="'x' has 1 cells for 2 rows"):
-        Coder.learn({"x": pl.Series(["a", "a"])}).encode({"x": pl.Series(["a"])}, 2)
+        Coder.learn({"x": pl.Series(["a", "b"])}).encode({"x": pl.Series(["a"])}, 2)

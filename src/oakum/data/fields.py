@@ -237,11 +237,12 @@ class Coder:
         """Learn every column (names to polars series or arrays of one length); those that cannot be a field (vectors,
         keys of single rows) are left out. kinds: kinds by name that replace the guess; "" leaves a column out."""
         fields = []
+        seen = None if weights is None else pl.Series(np.asarray(weights) > 0)
         for name, column in columns.items():
             series = plain_column(column)
             kind = (kinds or {}).get(name)
             if kind is None:
-                kind = kind_of(name, series)
+                kind = kind_of(name, series if seen is None else series.filter(seen))
             if kind:
                 own = FieldCoder.learn(
                     name, series, kind=kind, weights=weights, min_count=min_count, max_values=max_values
@@ -288,13 +289,15 @@ def plain_column(column: Any) -> pl.Series:
 
 
 def kind_of(name: str, column: pl.Series) -> str:
-    """What kind of field a column is, or "" where it is none (a vector, a key that no two rows share).
+    """What kind of field a column is, or "" where it is none (a vector, a constant, a key that no two rows share).
 
     Lists are multi; numbers with a fraction are numeric; whole numbers are categories where they have at most 256 values
     or a name that says so (ending in id, code, type ...); text is a list where most cells hold a separator, words where
     cells are sentences that seldom repeat, else a category.
     """
     kind = column.dtype
+    if not kind.is_nested() and column.n_unique() <= 1:
+        return ""
     if isinstance(kind, pl.List):
         return "" if kind.inner.is_float() or kind.inner.is_nested() else "multi"  # type: ignore[union-attr]
     if kind.is_nested() or kind in (pl.Binary, pl.Null, pl.Duration, pl.Time):
