@@ -15,7 +15,20 @@ def log_of(
     u, i = (np.array(x, np.int32) for x in zip(*pairs, strict=True))
     moments = np.arange(len(pairs), dtype=np.int64) * 1_000_000 if times is None else np.array(times, np.int64)
     ids = lambda letter, n: Vocabulary(pl.Series("id", [f"{letter}{k}" for k in range(n)]))
-    return Dataset(Interactions(u, i, None, moments), ids("u", users), ids("i", items), name=name)
+    log = Interactions(u, i, None, moments)
+    return Dataset(log, ids("u", users), ids("i", items), {"items": described(items)}, name=name)
+
+
+def described(items: int) -> pl.DataFrame:
+    """What is told of the items: a title, a category and a domain, all by the parity of the code."""
+    kinds = ["even", "odd"]
+    return pl.DataFrame(
+        {
+            "title": [f"{kinds[i % 2]} thing {'abcdefghij'[i // 10 % 10]}{'klmnopqrst'[i % 10]}" for i in range(items)],
+            "category": [kinds[i % 2] for i in range(items)],
+            "domain": [("left", "right")[i % 2] for i in range(items)],
+        }
+    )
 
 
 def checkerboard(n: int = 50) -> Dataset:

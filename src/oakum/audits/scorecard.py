@@ -24,10 +24,11 @@ from oakum.audits.trials import Trial, run_trials
 from oakum.catalogue import entry, load_class
 from oakum.data import Dataset
 from oakum.data.describe import describe
-from oakum.engine.fit import spec_is_learned
+from oakum.engine.fit import schema_of, spec_is_learned
 from oakum.engine.progress import Progress, Silent
 from oakum.engine.record import versions
 from oakum.errors import DataError, ParameterError
+from oakum.needs import check
 from oakum.parameters import Spec
 from oakum.seeds import generator
 from oakum.splits import split as split_by
@@ -59,6 +60,11 @@ def _has_torch() -> bool:
 def audit_plan(spec: Spec, data: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The paper's plan with batches and epochs that fit an audit: large logs take larger, fewer steps."""
     own = spec.plan()  # type: ignore[attr-defined]
+    from oakum.engine.learner import Phase
+
+    model = spec.build(schema_of(spec, data))
+    if model.rows(data, Phase()) < len(data):  # a row of its batches is a whole history: they are large as they are
+        return {"epochs": min(own.epochs, int(settings["epochs"])), "evaluate_every": 2, "patience": 3}
     batch = int(np.clip(2 ** round(np.log2(max(1, len(data) / 60))), own.batch_size, 16_384))
     # A step over a larger batch can be longer; the square root keeps adaptive optimisers stable.
     rate = max(own.learning_rate, 5e-3 if batch <= 4096 else 1e-2)
@@ -202,6 +208,7 @@ def prepare(
         specs.insert(0, load_class("popularity")())
     chosen = []
     for spec in specs:
+        check(spec, data)
         learned = spec_is_learned(spec)
         chosen.append(
             System(

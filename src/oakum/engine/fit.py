@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from oakum.data import Dataset
+from oakum.data import Dataset, Schema
 from oakum.engine.closed import ClosedForm
 from oakum.engine.fitted import Fitted
 from oakum.engine.plan import Plan
 from oakum.engine.progress import Progress, Silent
 from oakum.engine.record import Record
 from oakum.errors import DataError, MissingExtra, ParameterError
+from oakum.needs import check
 from oakum.parameters import Spec
 from oakum.seeds import derive
 from oakum.splits.protocol import Split
@@ -48,11 +50,10 @@ def fit(
     train = data.train if isinstance(data, Split) else data
     if not len(train):
         raise DataError(f"There is nothing to learn from: the training part of '{train.name}' has no events.")
+    check(spec, train)
     progress = progress or Silent()
     record = Record(system=spec.to_json(), data=train.digest, data_name=train.name, seed=seed)
-    schema = train.schema
-    if hasattr(spec, "sizes"):
-        schema = type(schema).from_json({**schema.to_json(), "sizes": dict(spec.sizes(train))})
+    schema = schema_of(spec, train)
     began = time.monotonic()
     try:
         if not spec_is_learned(spec):
@@ -69,6 +70,12 @@ def fit(
         if error.name == "torch":
             raise MissingExtra(f"The system '{spec.slug}'", "torch") from None
         raise
+
+
+def schema_of(spec: Spec, data: Dataset) -> Schema:
+    """The sizes that a system is built from, with those that only it asks for."""
+    own = getattr(spec, "sizes", None)
+    return data.schema if own is None else replace(data.schema, sizes=dict(own(data)))
 
 
 def spec_is_learned(spec: Spec) -> bool:

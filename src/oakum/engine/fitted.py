@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -123,15 +124,22 @@ class Fitted:
         return found
 
     def refresh(self, data: Dataset) -> Fitted:
-        """The same weights over newer events of the same users and items: histories and facts are made anew.
+        """The same weights over other data: histories and facts are made anew.
 
-        Closed-form models are computed afresh (they have no weights to keep). Users and items beyond the old
-        vocabulary need a new `fit`; users among them are still answered as newcomers.
+        The data must have the users and items that the model was built for, except where the model says that it
+        `transfers` (no weight belongs to a user or an item): such a one takes any vocabulary, also another shop's.
+        Closed-form models are computed afresh (they have no weights to keep). Where users and items are fixed, new
+        people are still answered as newcomers, and new items need a new `fit`.
         """
-        if data.users.ids.to_list() != self.users.ids.to_list() or data.items.ids.to_list() != self.items.ids.to_list():
+        schema = self.schema
+        if getattr(self.model, "transfers", False):
+            schema = replace(data.schema, sizes=self.schema.sizes)
+        elif (
+            data.users.ids.to_list() != self.users.ids.to_list() or data.items.ids.to_list() != self.items.ids.to_list()
+        ):
             raise ParameterError("refresh needs data over the same users and items; read the log with this vocabulary.")
         if isinstance(self.model, ClosedForm):
-            model = self.spec.build(self.schema)
+            model = self.spec.build(schema)
             model.fit(data, seed=self.record.seed)
         else:
             import copy
@@ -139,4 +147,4 @@ class Fitted:
             model = copy.deepcopy(self.model).eval()
             for phase in model.phases():
                 model.put_facts(model.prepare(data, phase[0] if isinstance(phase, tuple) else phase))
-        return Fitted(self.spec, model, self.schema, data, self.record)
+        return Fitted(self.spec, model, schema, data, self.record)

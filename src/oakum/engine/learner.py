@@ -112,11 +112,17 @@ class Learner(nn.Module):
 
 
 class Model(Learner):
-    """A learned recommender. `private` names parameters that never leave a federated client; `borrowed` names parts
-    of a frozen backbone, which are neither moved nor saved."""
+    """A learned recommender.
+
+    private: parameters that never leave a federated client. borrowed: parts of a frozen backbone, neither moved nor
+    saved. reads_content: can score items that have no event. transfers: no weight belongs to a user or an item, so
+    the model can be refreshed over another vocabulary.
+    """
 
     private: Sequence[str] = ()
     borrowed: Sequence[str] = ()
+    reads_content: bool = False
+    transfers: bool = False
 
     @property
     def sampler(self) -> Sampler:
