@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from oakum.catalogue import Entry, entries, entry, load_class
+from oakum.catalogue import Entry, entries, load_class
 from oakum.data import Dataset
 from oakum.engine.fit import fit as fit_spec
 from oakum.engine.fit import spec_is_learned
 from oakum.engine.fitted import Fitted
 from oakum.engine.plan import Plan
 from oakum.engine.progress import Progress
-from oakum.errors import DataError, ParameterError, nearest
+from oakum.errors import ParameterError, nearest
+from oakum.needs import check
 from oakum.parameters import Spec, fields
 from oakum.splits.protocol import Split
 
@@ -65,20 +66,7 @@ def divide(cls: type[Spec], settings: Mapping[str, Any]) -> tuple[dict[str, Any]
 
 def check_needs(slug: str, data: Dataset) -> None:
     """Refuse data that lack what a system needs, and say which systems would work."""
-    has = {"interactions"}
-    if data.interactions.times is not None:
-        has.add("times")
-    if data.interactions.values is not None:
-        has.add("values")
-    if data.relations:
-        has.add("relations")
-    missing = [n for n in entry(slug).needs if n not in has]
-    if missing:
-        able = [e.slug for e in systems("model") if set(e.needs) <= has]
-        raise DataError(
-            f"'{slug}' needs {', '.join(missing)}, and '{data.name}' has only {', '.join(sorted(has))}. "
-            f"Systems that work on this data: {', '.join(able)}."
-        )
+    check(load_class(slug)(), data)
 
 
 def spec_from_text(slug: str, settings: Mapping[str, str]) -> tuple[Spec, dict[str, Any]]:

@@ -21,6 +21,11 @@ def binary_cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:
     return F.softplus(-positive) + F.softplus(negative).mean(-1)
 
 
+def log_loss(logit: Tensor, label: Tensor) -> Tensor:
+    """−y log σ(z) − (1 − y) log σ(−z), in nats. [b], [b] -> [b]."""
+    return F.softplus(logit) - label * logit
+
+
 def sampled_softmax(positive: Tensor, negative: Tensor, log_q: Tensor | None = None) -> Tensor:
     """Listwise softmax of the positive against its negatives, corrected by log q where given. -> [b]."""
     if log_q is not None:

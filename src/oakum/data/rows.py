@@ -105,7 +105,9 @@ class RowCoder:
             )
             for g in GROUPS
         }
-        tables: dict[str, Any] = {name: (facts[f"{name}/codes"], facts[f"{name}/values"]) for name in ("users", "items")}
+        tables: dict[str, Any] = {
+            name: (facts[f"{name}/codes"], facts[f"{name}/values"]) for name in ("users", "items")
+        }
         return cls(**coders, **tables)
 
     def encode(self, log: Interactions) -> tuple[Codes, Values]:

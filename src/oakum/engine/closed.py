@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from oakum.data import Dataset, Ids, Queries, Schema
+from oakum.data import Dataset, Ids, Interactions, Queries, Schema
 
 
 class ClosedForm:
@@ -53,6 +53,19 @@ class Vectors(Protocol):
 
     def item_vectors(self) -> NDArray[np.float32]:
         """Float32 [items, d]; a row of NaN for an item never seen in training."""
+        ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """Capability: says of a labelled row how likely it is positive, whoever's it is."""
+
+    def predict(self, log: Interactions) -> Any:
+        """Probabilities [n] in [0, 1] of rows in the codes of the training data (-1: unknown user or item)."""
+        ...
+
+    def labels(self, log: Interactions) -> NDArray[np.float32]:
+        """What happened, 0 or 1, float32 [n]; `DataError` where the rows do not say."""
         ...
 
 
