@@ -214,20 +214,17 @@ def _write(folder: Path | None, name: str, result: Result) -> None:
     from safetensors.numpy import save_file
 
     from oakum.errors import OakumError
+    from oakum.files import whole
 
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{name}.{os.getpid()}"
     arrays = {"lists": result.lists, "scores": result.scores, "newcomer_lists": result.newcomer_lists}
     arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
     try:
-        save_file(arrays, str(aside), metadata={"record": json.dumps(result.record, default=str)})
-        os.replace(aside, folder / f"{name}.safetensors")
+        with whole(folder / f"{name}.safetensors") as aside:
+            save_file(arrays, str(aside), metadata={"record": json.dumps(result.record, default=str)})
     except (OSError, SafetensorError) as error:
         raise OakumError(
             f"A finished fit could not be kept in {folder}: {error}. Free some space and run again."
         ) from None
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _read(folder: Path | None, name: str) -> Result | None:

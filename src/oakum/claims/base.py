@@ -14,6 +14,7 @@ from typing import Any
 
 from oakum.catalogue import Entry, entries, entry
 from oakum.errors import DataError, OakumError
+from oakum.files import whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,5 @@ def write_ledger(path: Path, sheet: str, results: Sequence[dict[str, Any]]) -> N
             }
         )  # fmt: skip
     rows.sort(key=lambda r: (r["slug"], r["id"]))
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    with whole(path) as aside:
+        aside.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

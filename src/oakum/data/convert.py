@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import polars as pl
 
 from oakum.data.dataset import Dataset
 from oakum.errors import DataError, ParameterError, nearest
+from oakum.files import whole
 
 ENDINGS = (".csv", ".tsv", ".parquet", ".arrow", ".jsonl", ".inter", ".txt")
 _SINCE_1973 = 10**14  # microseconds above which whole microseconds cannot be taken for another unit
@@ -58,15 +58,11 @@ def convert(data: Dataset, path: str | Path) -> Path:
             f"'{path.name}' ends in none of {', '.join(ENDINGS)}, so its format is not "
             f"known.{nearest(path.suffix, ENDINGS)}"
         )
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(data, path.suffix, aside)
-        os.replace(aside, path)
+        with whole(path) as aside:
+            _write(data, path.suffix, aside)
     except OSError as error:
         raise DataError(f"{path} could not be written ({error.strerror or error}); nothing was changed.") from None
-    finally:
-        aside.unlink(missing_ok=True)
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from oakum.errors import ModelFileError, OakumError
+from oakum.files import whole
 
 NAME = "checkpoint.safetensors"
 
 
 def write(folder: Path, tensors: Mapping[str, Tensor], position: Mapping[str, Any]) -> None:
     """Save named tensors and a JSON position; an earlier state stays until the new one is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{NAME}.{os.getpid()}"
     try:
-        kept = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        save_file(kept, str(aside), metadata={"oakum": json.dumps(position)})
-        os.replace(aside, folder / NAME)
+        with whole(folder / NAME) as aside:
+            kept = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+            save_file(kept, str(aside), metadata={"oakum": json.dumps(position)})
     except (OSError, SafetensorError) as error:
         raise OakumError(
             f"The resumable state could not be written to {folder}: {error}. The last one stays."
         ) from None
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

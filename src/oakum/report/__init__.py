@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from oakum.files import whole
 
 if TYPE_CHECKING:
     from oakum.audits.record import AuditReport
@@ -57,20 +59,14 @@ def schema() -> Mapping[str, Any]:
 def write_pair(html: str, value: Mapping[str, Any], folder: str | Path, stem: str) -> tuple[Path, Path]:
     """A page and its figures under one stem, written aside and renamed."""
     place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
     # Surrogates can come in with ids of broken files; they have no UTF-8.
     texts = {
         place / f"{stem}.html": html.encode("utf-8", "replace"),
         place / f"{stem}.json": (json.dumps(value, indent=1, allow_nan=False) + "\n").encode("utf-8"),
     }
-    aside = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in texts}
-    try:
+    with ExitStack() as stack:  # neither takes its place before both are written
+        aside = {path: stack.enter_context(whole(path)) for path in texts}
         for path, content in texts.items():
             aside[path].write_bytes(content)
-        for path in texts:
-            os.replace(aside[path], path)
-    finally:
-        for path in aside.values():
-            path.unlink(missing_ok=True)
     first, second = texts
     return first, second
