@@ -89,6 +89,10 @@ class FieldAttention(nn.Module):
         bias = not paper_form
         self.query, self.key, self.value = (nn.Linear(width, out, bias=bias) for _ in range(3))
         self.residual = nn.Linear(width, out, bias=bias) if residual else None
+        for part in (self.query, self.key, self.value, *([self.residual] if self.residual is not None else [])):
+            nn.init.xavier_uniform_(part.weight)
+            if bias:  # small vectors against other first values would leave half of the units dead
+                nn.init.zeros_(part.bias)
         self.norm = nn.LayerNorm(out, eps=1e-8) if bias else nn.Identity()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
