@@ -158,8 +158,12 @@ def test_same_seed_same_figures_and_data_untouched(slug: str) -> None:
 def test_gradients_reach_every_parameter_and_losses_are_finite(slug: str) -> None:
     data = labelled_rows()
     start, end = (fitted(slug, data, epochs=n) for n in (0, 2))
+    begun = dict(start.model.named_parameters())
     for name, value in end.model.named_parameters():
-        first = dict(start.model.named_parameters())[name]
+        first = begun.get(name)
+        if first is None or first.shape != value.shape:  # a search kept other tables than an untrained one would
+            assert slug == "optinter"
+            continue
         moved = (value != first).flatten(1).any(1) if value.dim() > 1 else value != first
         assert moved.float().mean() > 0.6, name
     for entry in end.record.history:
