@@ -93,6 +93,11 @@ class RowModel(Model):
         """Labels of the rows, 0 or 1."""
         return labels_of(log, self.spec.positive_from)
 
+    def remarks(self, log: Interactions) -> tuple[str, ...]:
+        """What these rows lack and what training did not know of them, in sentences."""
+        assert self.coder is not None
+        return self.coder.remarks(log)
+
     def part(self, log: Interactions, phase: Phase) -> NDArray[np.bool_] | None:
         """The rows that a phase learns from, bool [n]; None for all."""
         return None
