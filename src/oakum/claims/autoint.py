@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from oakum.claims.base import Claim, Context, Outcome
@@ -119,12 +120,13 @@ def planted(context: Context) -> Outcome:
 def movielens_order(context: Context) -> Outcome:
     """Seven fields, no ids; with and without the residual."""
     parts = movielens(context)
-    plan = {"batch_size": 1024, "epochs": 15, "patience": 3}
+    plan = {"batch_size": 512, "epochs": 12, "patience": 3}
+    own = {"width": 32, "num_layers": 2, "l2": 1e-2}
     fits = {
         "LR": ("logistic-regression", {}, 2e-2),
         "FM": ("fm", {"l2": 1e-2}, 1e-2),
-        "AutoInt": ("autoint", {"dropout": 0.4, "embedding_dropout": 0.1}, 3e-3),
-        "no residual": ("autoint", {"dropout": 0.4, "embedding_dropout": 0.1, "residual": False}, 3e-3),
+        "AutoInt": ("autoint", own, 5e-3),
+        "no residual": ("autoint", {**own, "residual": False}, 5e-3),
     }
     found = {}
     for name, (slug, settings, rate) in fits.items():
@@ -138,7 +140,18 @@ def movielens_order(context: Context) -> Outcome:
     why += [] if gap > 0.05 else [f"AutoInt leads LR by {gap:.3f}, not .05."]
     why += [] if cost > 0.005 else [f"Without the residual {cost:.4f} is lost, not .005."]
     if why:
-        why.append("A seventh of the paper's rows: only those with known times.")
+        few = replace(parts, train=parts.train.with_interactions(parts.train.interactions.take(slice(None, None, 3))))
+        less = {}
+        for name in ("LR", "AutoInt"):
+            slug, settings, rate = fits[name]
+            options = {"min_count": 1, "numeric": ("moment",), **settings}
+            less[name] = trained(slug, few, {**plan, "learning_rate": rate}, seed=context.seed, **options)[1][
+                "auc"
+            ].value
+        why.append(
+            "A seventh of the paper's rows (those whose times are known) and two layers of 32; with a third of these rows the "
+            f"lead is {less['AutoInt'] - less['LR']:.3f}."
+        )
     return Outcome(f"auc/log loss {text}", not why, " ".join(why))
 
 
@@ -149,8 +162,8 @@ def frappe_order(context: Context) -> Outcome:
     own = {"embedding_dim": 10, "width": 32, "num_layers": 2}
     found = {s: on_frappe(context.data_dir, s, context.seed) for s in ("logistic-regression", "fm", "deepfm")}
     for name, settings, rate in (
-        ("autoint", {"l2": 1e-3, "dropout": 0.2}, 5e-3),
-        ("autoint+", {"l2": 1e-2, "hidden": (128, 64)}, 3e-3),
+        ("autoint", {"l2": 1e-2}, 5e-3),
+        ("autoint+", {"l2": 1e-2, "hidden": (128, 64), "norm": "batch"}, 3e-3),
     ):
         found[name] = trained("autoint", parts, {**plan, "learning_rate": rate}, seed=context.seed, **own, **settings)[
             1

@@ -51,12 +51,15 @@ class CrossEmbedding(nn.Module):
     of weights; time log2(crosses) a look-up.
     """
 
-    def __init__(self, pairs: Sequence[Pair], kept: Sequence[int], embedding_dim: int) -> None:
-        """kept: how many crosses of each pair have a code of their own."""
+    def __init__(
+        self, pairs: Sequence[Pair], kept: Sequence[int], embedding_dim: int, *, init_std: float = 0.01
+    ) -> None:
+        """kept: how many crosses of each pair have a code of their own. init_std: small, since a cross is met seldom and what
+        it does not know is noise to whoever reads it."""
         super().__init__()
         self.pairs = tuple(pairs)
         self.table = nn.Embedding(len(kept) + sum(kept), embedding_dim)
-        nn.init.normal_(self.table.weight, std=embedding_dim**-0.5)
+        nn.init.normal_(self.table.weight, std=init_std)
         shift, first = [0], [0]
         for pair, n in zip(pairs, kept, strict=True):
             shift.append(shift[-1] + pair.cells)

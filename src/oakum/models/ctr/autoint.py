@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ class AutoInt(RowSpec):
     residual: Annotated[bool, "each layer keeps what it was given, so that lower orders survive"] = True
     paper_form: Annotated[bool, "the formula of the paper in place of its code"] = False
     hidden: Annotated[tuple[int, ...], "widths of a network beside it (AutoInt+: 400,400); none: AutoInt"] = ()
+    hidden_dropout: Annotated[float, Range(0, below=1), "share of that network's activations dropped"] = 0.0
+    norm: Annotated[Literal["none", "batch", "layer"], "what evens out that network's activations"] = "none"
 
     def plan(self) -> Plan:
         """The authors' optimiser, with an early stop on the AUC of the validation rows."""
@@ -65,7 +67,9 @@ class AutoIntModel(RowModel):
         )
         self.drop = nn.Dropout(spec.embedding_dropout)
         self.out = nn.Linear(len(self.layout) * spec.width, 1)
-        self.deep = MLP(len(self.layout) * spec.embedding_dim, spec.hidden) if spec.hidden else None
+        wide = len(self.layout) * spec.embedding_dim
+        network = {"dropout": spec.hidden_dropout, "norm": spec.norm}
+        self.deep = MLP(wide, spec.hidden, **network) if spec.hidden else None  # type: ignore[arg-type]
 
     def interact(self, fields: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The last layer [b, f, width], and the attention [b, heads, f, f] of each."""
