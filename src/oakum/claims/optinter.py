@@ -10,7 +10,7 @@ from oakum.claims.base import Claim, Context, Outcome
 from oakum.claims.clicks import frappe, said, trained
 from oakum.claims.ctr_baselines import on_frappe, said_number
 
-SMALL: dict[str, Any] = {"embedding_dim": 8, "cross_dim": 4, "hidden": (64, 64), "cross_count": 1}
+SMALL: dict[str, Any] = {"embedding_dim": 10, "cross_dim": 10, "hidden": (64, 64), "cross_count": 1}
 PLAN = {"epochs": 10, "batch_size": 1000, "learning_rate": 3e-3, "patience": 1}
 CROSS, RANK = 0, 9  # places of the pairs (0, 1) and (2, 3) among the fifteen
 
@@ -165,23 +165,37 @@ def bilevel(context: Context) -> Outcome:
     return planted(context, "bilevel")
 
 
-def sparse(context: Context) -> Outcome:
-    """300 values a field: cells are met less than once."""
-    parts, bayes = _parts(context.seed, 300, False, 2.0)
+@cache
+def _sparse(seed: int, choices: tuple[str, ...] = (), search: str = "joint", cross_count: int = 5) -> tuple[float, str]:
+    """Test AUC where cells are met less than once, and what the pair (2, 3) takes."""
+    parts, _ = _parts(seed, 300, False, 2.0)
     plan = {**PLAN, "epochs": 15, "learning_rate": 1e-2, "patience": 5}
-    auc, picked = {}, {}
-    cases: dict[str, dict[str, Any]] = {
-        "product of the pair": {"choices": _one_hot(None, RANK)},
-        "memory of the pair": {"choices": _one_hot(RANK)},
-        "searched": {"cross_count": 5},
-        "searched, all crosses kept": {},
-    }
-    for name, settings in cases.items():
-        fitted, found = trained("optinter", parts, plan, seed=context.seed, **{**SMALL, **settings})
-        auc[name], picked[name] = found["auc"].value, fitted.model.found()[RANK][2]
-    shown = ", ".join(f"{n} {said_number(v)}" + (f" ({picked[n]})" if "searched" in n else "") for n, v in auc.items())
-    holds = auc["product of the pair"] > auc["memory of the pair"] and picked["searched"] == "factorise"
-    return Outcome(f"{shown}; truth {said_number(bayes)}", holds)
+    settings = {**SMALL, "choices": choices, "search": search, "cross_count": cross_count}
+    fitted, found = trained("optinter", parts, plan, seed=seed, **settings)
+    return found["auc"].value, fitted.model.found()[RANK][2]
+
+
+def sparse(context: Context, search: str = "joint") -> Outcome:
+    """300 values a field."""
+    seed = context.seed
+    product, memory = (_sparse(seed, c, cross_count=1)[0] for c in (_one_hot(None, RANK), _one_hot(RANK)))
+    found, picked = _sparse(seed, (), search)
+    text = f"product of the pair {said_number(product)}, memory {said_number(memory)}, searched {said_number(found)} ({picked})"
+    if search == "joint":
+        every, chosen = _sparse(seed, (), search, 1)
+        text += f", with a vector for every cross {said_number(every)} ({chosen})"
+    why = (
+        ""
+        if picked == "factorise"
+        else "The choice is made before the products have learned anything that held rows confirm."
+    )
+    truth = _parts(seed, 300, False, 2.0)[1]
+    return Outcome(f"{text}, truth {said_number(truth)}", product > memory and picked == "factorise", why)
+
+
+def sparse_bilevel(context: Context) -> Outcome:
+    """The same with choices moved on held rows."""
+    return sparse(context, "bilevel")
 
 
 def random_choices(context: Context) -> Outcome:
@@ -199,7 +213,7 @@ def random_choices(context: Context) -> Outcome:
 
 @cache
 def _on_frappe(data_dir: Path | None, seed: int, choices: tuple[str, ...], search: str) -> tuple[Any, int]:
-    settings = {"embedding_dim": 10, "cross_dim": 4, "hidden": (128, 64), "l2": 1e-3, "cross_l2": 1e-3}
+    settings = {"embedding_dim": 10, "cross_dim": 4, "hidden": (128, 64), "l2": 1e-2, "cross_l2": 1e-2}
     plan = {"batch_size": 1024, "epochs": 15, "patience": 2, "learning_rate": 3e-3}
     parts = frappe(Context(data_dir))
     fitted, found = trained("optinter", parts, plan, seed=seed, **settings, choices=choices, search=search)
@@ -209,18 +223,19 @@ def _on_frappe(data_dir: Path | None, seed: int, choices: tuple[str, ...], searc
 def frappe_order(context: Context) -> Outcome:
     """Against its special cases and the baselines."""
     cases = {"searched": (), "memorise": ("memorise",), "factorise": ("factorise",), "naive": ("naive",)}
-    found = {n: _on_frappe(context.data_dir, context.seed, c, "joint") for n, c in cases.items()}
+    found = {n: _on_frappe(context.data_dir, context.seed, c, "bilevel") for n, c in cases.items()}
     base = {s: on_frappe(context.data_dir, s, context.seed) for s in ("logistic-regression", "fm", "deepfm")}
     auc = {n: f["auc"].value for n, (f, _) in found.items()}
     best = max(f["auc"].value for f in base.values())
-    cases_ok = auc["searched"] >= max(auc["factorise"], auc["naive"]) and auc["searched"] >= auc["memorise"] - 0.002
+    cases_ok = auc["searched"] >= max(auc["memorise"], auc["factorise"], auc["naive"])
     share = found["searched"][1] / max(1, found["memorise"][1])
     text = "; ".join(f"{n} {said(f)}" for n, (f, _) in found.items()) + f"; {share:.0%} of the weights of pairs; "
     text += "; ".join(f"{s} {said(f)}" for s, f in base.items())
     why = [] if cases_ok else ["A special case is better."]
     if auc["searched"] <= best:
         why.append(
-            "It does not beat the best baseline: a quarter of the rows, and most pairs of person and app are met once."
+            "Not above the best baseline in AUC; a quarter of the rows, and the pair of person and app, which carries most, is "
+            "seldom met five times."
         )
     return Outcome(f"auc/log loss {text}", not why, " ".join(why))
 
@@ -243,8 +258,12 @@ CLAIMS = (
         "the same order; at most 70 % of the weights of pairs", bilevel, ("optinter",), True, 10,
     ),
     Claim(
-        "sparse", "300 values a field: factorising the pair beats memorising it, and the search (crosses met five times) factorises it",
+        "sparse", "300 values a field: factorising the pair beats memorising it; the joint search, crosses met five times, factorises it",
         "factorise > memorise; factorise is chosen", sparse, ("optinter",), True, 60,
+    ),
+    Claim(
+        "sparse-bilevel", "The same, with the choices moved on rows held back from the weights",
+        "factorise is chosen", sparse_bilevel, ("optinter",), True, 15,
     ),
     Claim(
         "random-choices", "Random choices, as many of each, lose to the searched ones (mean of five draws)",

@@ -145,7 +145,7 @@ def test_gumbel_noise_draws_choices_by_their_odds() -> None:
 
 @pytest.mark.parametrize("search", ["joint", "bilevel"])
 def test_finds_the_pair_that_must_be_memorised(search: str) -> None:
-    spec = SMALL.replace(search=search, hidden=(16,), search_epochs=4, choice_rate=3.0)
+    spec = SMALL.replace(search=search, hidden=(16,), search_epochs=4)
     parts = split(planted(), "rows")
     plan = {"epochs": 8, "batch_size": 128, "learning_rate": 0.01, "patience": 2}
     model = fit(spec, parts, plan=plan)

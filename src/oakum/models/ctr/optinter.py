@@ -36,16 +36,16 @@ class OptInter(RowSpec):
 
     Paper: Lyu et al. 2022. For a pair (i, j): m = a vector of the cross (its two values as one), f = v_i ⊙ v_j, n = 0; in the
     search b = w_m m + w_f f + w_n n with w = softmax(a / t), t falling from 1; then every pair takes its largest a, and new
-    weights are trained. z = MLP([fields; all b]). The joint search moves a with the weights on the same batches (the authors'
-    code); "bilevel" moves it on rows held back from the weights, in turn. `choices` leaves the search out: one for all pairs,
+    weights are trained. z = MLP([fields; all b]). The search moves weights and a in turn, a on rows held back from the weights;
+    "joint" (the authors' code) moves both on the same batches, which favours memory. `choices` leaves the search out: one for all pairs,
     or one a pair. Only what was chosen keeps its tables.
     Memory 12 bytes a weight in training: width d a value, `cross_dim` a value and a kept cross; 8 bytes a kept cross for its
     key. Time epochs · rows · (pairs · (cross_dim + log crosses) + inputs · hidden), twice for search and training; pairs grow
     with the square of the fields. Newcomers: the vector "unknown" of the user field, the rare cross of its pairs, the other
     fields as they are.
-    Differs from the paper in searching without Gumbel noise unless `gumbel` (as the authors' code), in choosing and stopping on
-    a validation part (their code: on the test part), in a start of all a at 0, in vectors of ordinary size (theirs start near
-    0), in crossing the categorical columns (their Criteo crosses take numeric ones), and in giving memory back after the search.
+    Differs from the paper in choosing on held rows by default, in searching without Gumbel noise unless `gumbel` (as the authors' code), in choosing and stopping on
+    a validation part (their code: on the test part), in a start of all a at 0, in fields' vectors of ordinary size (theirs start
+    near 0), in crossing the categorical columns (their Criteo crosses take numeric ones), and in giving memory back after the search.
     """
 
     slug = "optinter"
@@ -56,7 +56,7 @@ class OptInter(RowSpec):
     cross_count: Annotated[int, Range(1, 1_000_000), "crosses in fewer training rows share their pair's vector"] = 5
     largest: Annotated[int, Range(1, 1 << 30), "crosses of one pair, at most: the most frequent"] = 1 << 22
     choices: Annotated[tuple[str, ...], "memorise, factorise or naive, for all pairs or for each; none: searched"] = ()
-    search: Annotated[Literal["joint", "bilevel"], "choices move on the rows of the weights, or on held rows"] = "joint"
+    search: Annotated[Literal["joint", "bilevel"], "choices move on held rows, or on those of the weights"] = "bilevel"
     held: Annotated[float, Range(above=0, below=1), "share of the rows that a bilevel search chooses on"] = 0.5
     search_epochs: Annotated[int | None, Range(1, 100_000), "passes of the search, at most; none: the plan's"] = None
     search_rate: Annotated[float | None, Range(above=0, high=10), "learning rate of the search; none: the plan's"] = (
@@ -133,7 +133,7 @@ class OptInterModel(RowModel):
             slots = sorted({s for pair in ends for s in pair})
             owner = np.repeat(np.arange(len(self.layout)), [f.width for f in self.layout.fields])
             own = Layout(tuple(self.layout.fields[owner[s]] for s in slots))
-            self.factors = FieldEmbedding(own, spec.cross_dim, init_std=None)
+            self.factors = FieldEmbedding(own, spec.cross_dim, init_std=0.02)  # products of large noise are noise
             self._slots = torch.tensor(slots)
             self._ends = torch.tensor([[slots.index(s) for s in pair] for pair in ends])
         inputs = len(self.pairs) if open_ else len(self.memorised) + len(factorised)
