@@ -1,0 +1,304 @@
+"""A planner over all ways of search: it takes the cheapest that was measured to find enough, and always gives k."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oakum.data import Filter, Ids, Ragged
+from oakum.errors import MissingExtra, ModelFileError, ParameterError
+from oakum.index.base import Floats, Found, Geometry, Metric, Passing, recall_of
+from oakum.index.hnsw import HNSW, complete
+from oakum.index.ivf import IVF
+from oakum.seeds import generator
+
+Way = Literal["exact", "graph blind", "graph inside", "lists"]
+SHARES = (1.0, 0.5, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+WIDTHS = (32, 64, 128, 256, 512)  # beams tried
+PROBES = (4, 8, 16, 32, 64, 128)  # lists tried
+ALONE, TOGETHER = 1, 64  # requests that come one by one, and those that share a filter and come at once
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One way at one setting under filters that let a share pass. recall: the lower of filters drawn at random and of
+    whole clusters, drawn without regard to the requests. alone, together: milliseconds a request, coming one by one and 64 at
+    once."""
+
+    share: float
+    way: Way
+    setting: int
+    recall: float
+    alone: float
+    together: float
+
+
+class Planned:
+    """Exact scan, exact scan of what passes, graph or lists: by selectivity, from costs measured on these vectors.
+
+    When it is built, every way is tried under filters of eight selectivities, once drawn at random and once made of whole
+    clusters; the cheapest way that reaches `target` in both is taken wherever it beats the exact scan. What was measured is
+    saved with the index, so a loaded one plans alike. Rows that come back with fewer than k although more pass are scanned.
+    Without faiss there is no graph; without measuring there is only the exact scan.
+    """
+
+    kind: ClassVar[str] = "planned"
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        *,
+        graph: HNSW | None,
+        lists: IVF | None,
+        measures: Sequence[Measure] = (),
+        target: float = 0.95,
+        k: int = 10,
+    ) -> None:
+        self.geometry, self.graph, self.lists = geometry, graph, lists
+        self.measures, self.target, self.k = tuple(measures), target, k
+
+    @classmethod
+    def build(
+        cls,
+        vectors: Floats,
+        metric: Metric = "dot",
+        *,
+        neighbours: int = 16,
+        ef_build: int = 100,
+        lists: int = 0,
+        target: float = 0.95,
+        k: int = 10,
+        queries: Floats | None = None,
+        graph: bool | None = None,
+        threads: int = 1,
+        seed: int = 0,
+    ) -> Planned:
+        """Build and measure. queries: what will be asked (default: some of the items). graph None: where faiss is there;
+        True raises `MissingExtra` where it is not."""
+        if not 0 < target <= 1:
+            raise ParameterError(f"target must be in (0, 1]. Got {target}.")
+        own = Geometry(vectors, metric)
+        made: HNSW | None = None
+        if graph is not False:
+            try:
+                made = HNSW(own, neighbours=neighbours, ef_build=ef_build, threads=threads)
+            except MissingExtra:
+                if graph:
+                    raise
+        out = cls(own, graph=made, lists=IVF(own, lists=lists, seed=seed), target=target, k=k)
+        out.measures = out.calibrate(queries, seed=seed)
+        return out
+
+    # --- searching --------------------------------------------------------------------------------------------------
+    def search(
+        self, vectors: Floats, k: int, *, where: Filter | Passing | None = None, exclude: Ragged | None = None
+    ) -> Found:
+        """See `Index.search`. `Found.plan` says which way was taken, `Found.recall` what it reached when it was measured."""
+        own = self.geometry
+        asked, passing = own.asked(vectors), own.passing(where)
+        if exclude is None and isinstance(where, Filter):
+            exclude = where.exclude
+        shut = own.excluded(exclude)
+        plan = self.plan(own.size if passing is None else len(passing), len(asked), k)
+        items, scores, exact = self.run(plan.way, plan.setting, asked, k, passing, shut)
+        return own.answer(asked, items, scores, plan.way, passing, exact, plan.recall)
+
+    def plan(self, passing: int, requests: int, k: int) -> Measure:
+        """The way for a number of passing items, of requests that share them, and of places."""
+        share = passing / self.geometry.size
+        exact = Measure(share, "exact", 0, 1.0, *self._exact_cost(passing))
+        if passing <= max(k, 1) or k > 10 * self.k:
+            return exact
+        cost: Callable[[Measure], float] = lambda m: m.together if requests > 3 else m.alone
+        # What was measured at the next lower share is harder: what reached the target there reaches it here.
+        harder = max((s for s in {m.share for m in self.measures} if s <= share), default=None)
+        able = [m for m in self.measures if m.share == harder and m.way != "exact" and m.recall >= self.target]
+        best = min([exact, *able], key=cost)
+        wider = max(1.0, k / self.k)
+        return (
+            best if wider == 1 or best is exact else Measure(**{**asdict(best), "setting": round(best.setting * wider)})
+        )
+
+    def _exact_cost(self, passing: int) -> tuple[float, float]:
+        """Milliseconds of the exact scan, between the measured shares by a line, alone and together."""
+        known = sorted((m for m in self.measures if m.way == "exact"), key=lambda m: m.share)
+        if not known:
+            return 0.0, 0.0
+        shares = [m.share for m in known]
+        at = passing / self.geometry.size
+        return (
+            float(np.interp(at, shares, [m.alone for m in known])),
+            float(np.interp(at, shares, [m.together for m in known])),
+        )
+
+    def run(
+        self,
+        way: Way,
+        setting: int,
+        asked: Floats,
+        k: int,
+        passing: Passing | None,
+        shut: Ragged | None,
+        *,
+        fill: bool = True,
+    ) -> tuple[Ids, Floats, NDArray[np.bool_]]:
+        """One way of search on prepared requests; `fill` scans for rows that end early. The last: proven rows [q]."""
+        own = self.geometry
+        proven = np.zeros(len(asked), bool)
+        if way == "exact":
+            items, scores = own.best(asked, k, passing, shut)
+            return items, scores, ~proven
+        if way == "lists":
+            if self.lists is None:
+                raise ParameterError("This index has no lists.")
+            items, scores, proven, _ = self.lists.read(asked, k, passing, shut, setting)
+        else:
+            if self.graph is None:
+                raise ParameterError("This index has no graph; build it with the extra 'index'.")
+            items, scores, _ = self.graph.beam(
+                asked, k, passing, shut, setting, "inside" if way == "graph inside" else "blind"
+            )
+        if fill:
+            proven |= complete(own, asked, items, scores, k, passing, shut)
+        return items, scores, proven
+
+    # --- measuring --------------------------------------------------------------------------------------------------
+    def calibrate(
+        self, queries: Floats | None = None, *, shares: Sequence[float] = SHARES, seed: int = 0
+    ) -> tuple[Measure, ...]:
+        """Recall and time of every way on these vectors; see `Measure`."""
+        own, rng = self.geometry, generator(seed, "calibration")
+        if queries is None:
+            rows = rng.choice(own.size, min(TOGETHER, own.size), replace=False)
+            asked = own.asked(own.vectors[own.codes[np.sort(rows)]])
+        else:
+            told = own.asked(queries)
+            told = told[np.isfinite(told).all(1)]
+            asked = told[rng.choice(len(told), min(TOGETHER, len(told)), replace=False)] if len(told) else told
+        out: list[Measure] = []
+        if not len(asked):
+            return ()
+        k = min(self.k, own.size)
+        self.run("exact", 0, asked[:1], k, None, None)  # compilation is no cost of searching
+        for share in shares:
+            count = round(share * own.size)
+            if count <= k:
+                break
+            kinds = [None] if share == 1 else [f(own, self.lists, count, rng) for f in (at_random, in_clusters)]
+            truths = [self.run("exact", 0, asked, k, p, None)[0] for p in kinds]
+            exact = Measure(share, "exact", 0, 1.0, *self._times("exact", 0, asked, k, kinds))
+            out.append(exact)
+            if exact.alone < 0.05:  # nothing can be gained below
+                continue
+            for way, settings in self.ways().items():
+                for setting in settings:
+                    found = [
+                        recall_of(self.run(way, setting, asked, k, p, None, fill=False)[0], t)
+                        for p, t in zip(kinds, truths, strict=True)
+                    ]
+                    measure = Measure(share, way, setting, min(found), *self._times(way, setting, asked, k, kinds))
+                    out.append(measure)
+                    if (
+                        measure.recall >= self.target
+                        or min(measure.alone / exact.alone, measure.together / exact.together) > 1
+                    ):
+                        break
+        return tuple(out)
+
+    def ways(self) -> dict[Way, tuple[int, ...]]:
+        """The approximate ways there are, each with the settings worth trying, rising."""
+        out: dict[Way, tuple[int, ...]] = {}
+        if self.graph is not None:
+            out["graph blind"] = out["graph inside"] = WIDTHS
+        if self.lists is not None:
+            out["lists"] = tuple(p for p in PROBES if p < self.lists.lists)
+        return out
+
+    def _times(
+        self, way: Way, setting: int, asked: Floats, k: int, kinds: Sequence[Passing | None]
+    ) -> tuple[float, float]:
+        """Milliseconds a request, alone and together: the slower kind of filter, each the better of two runs."""
+        alone, together = 0.0, 0.0
+        few = min(8, len(asked))
+        for passing in kinds:
+            single = lambda p=passing: [self.run(way, setting, asked[r : r + 1], k, p, None) for r in range(few)]
+            whole = lambda p=passing: self.run(way, setting, asked, k, p, None)
+            alone = max(alone, _seconds(single) / few * 1e3)
+            together = max(together, _seconds(whole) / len(asked) * 1e3)
+        return round(alone, 5), round(together, 5)
+
+    def recall(self, queries: Floats, k: int, *, where: Filter | Passing | None = None) -> float:
+        """The share of the exact answer that `search` finds for these requests, measured now."""
+        own = self.geometry
+        passing = own.passing(where)
+        truth, _ = own.best(own.asked(queries), k, passing, None)
+        codes = np.where(truth >= 0, own.codes[np.maximum(truth, 0)], -1).astype(np.int32)
+        return recall_of(self.search(queries, k, where=passing).items, codes)
+
+    # --- saving -----------------------------------------------------------------------------------------------------
+    def settings(self) -> dict[str, Any]:
+        """What was measured, and the settings of the parts."""
+        return {
+            "target": self.target,
+            "k": self.k,
+            "measures": [asdict(m) for m in self.measures],
+            "graph": None if self.graph is None else self.graph.settings(),
+            "lists": None if self.lists is None else self.lists.settings(),
+        }
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The arrays of the parts."""
+        out: dict[str, NDArray[Any]] = {}
+        for name, part in (("graph", self.graph), ("lists", self.lists)):
+            if part is not None:
+                out.update({f"{name}/{k}": v for k, v in part.state().items()})
+        return out
+
+    @classmethod
+    def restored(cls, geometry: Geometry, settings: Mapping[str, Any], state: Mapping[str, NDArray[Any]]) -> Planned:
+        """Put a saved index back."""
+        part = lambda name: {k.partition("/")[2]: v for k, v in state.items() if k.startswith(f"{name}/")}
+        graph = None if settings["graph"] is None else HNSW.restored(geometry, settings["graph"], part("graph"))
+        lists = None if settings["lists"] is None else IVF.restored(geometry, settings["lists"], part("lists"))
+        measures = [Measure(**m) for m in settings["measures"]]
+        known = {"exact", *(("graph blind", "graph inside") if graph else ()), *(("lists",) if lists else ())}
+        for m in measures:
+            if m.way not in known:
+                raise ModelFileError(f"The index plans by the way '{m.way}', which it has no part for; build it again.")
+        return cls(
+            geometry,
+            graph=graph,
+            lists=lists,
+            measures=measures,
+            target=float(settings["target"]),
+            k=int(settings["k"]),
+        )
+
+
+def at_random(own: Geometry, lists: IVF | None, count: int, rng: np.random.Generator) -> Passing:
+    """A filter that lets `count` items pass, drawn at random."""
+    return Passing(np.sort(rng.choice(own.size, count, replace=False)).astype(np.int32), own.size)
+
+
+def in_clusters(own: Geometry, lists: IVF | None, count: int, rng: np.random.Generator) -> Passing:
+    """A filter that lets whole clusters pass, drawn at random, until there are `count` items: most requests are far off."""
+    if lists is None:
+        return at_random(own, lists, count, rng)
+    rank = rng.permutation(lists.lists)
+    rows = np.argsort(rank[lists.member], kind="stable")[:count]
+    return Passing(np.sort(rows).astype(np.int32), own.size)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """The better of two."""
+    taken = []
+    for _ in range(2):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
