@@ -175,7 +175,7 @@ def test_the_walk_finds_what_faiss_finds() -> None:
 
 @graphs
 def test_keeping_inside_the_filter_finds_more_than_crossing_blindly() -> None:
-    x, member, q = clusters(4000)
+    x, _, q = clusters(4000)
     index: Any = build(x, "hnsw")
     mask = np.random.default_rng(3).random(4000) < 0.02
     passing = index.geometry.passing(allow(mask))

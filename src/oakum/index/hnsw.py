@@ -128,11 +128,9 @@ class HNSW:
     @classmethod
     def restored(cls, geometry: Geometry, settings: Mapping[str, Any], state: Mapping[str, NDArray[Any]]) -> HNSW:
         """Put a saved graph back, after checking that no link leads outside."""
-        return cls(
-            geometry,
-            graph=_checked(state, geometry.size),
-            **{k: int(settings[k]) for k in ("neighbours", "ef_build", "ef")},
-        )
+        neighbours, ef_build, ef = (int(settings[k]) for k in ("neighbours", "ef_build", "ef"))
+        graph = _checked(state, geometry.size)
+        return cls(geometry, neighbours=neighbours, ef_build=ef_build, ef=ef, graph=graph)
 
 
 _NONE = np.empty(0, bool)
@@ -162,7 +160,7 @@ def _built(space: Floats, neighbours: int, ef_build: int, threads: int) -> dict[
     made = faiss.IndexHNSWFlat(space.shape[1], neighbours)
     made.hnsw.efConstruction = ef_build
     made.add(space)
-    hnsw = made.hnsw
+    hnsw: Any = made.hnsw
     levels = faiss.vector_to_array(hnsw.levels).astype(np.int32) - 1
     offsets = faiss.vector_to_array(hnsw.offsets).astype(np.int64)
     links = faiss.vector_to_array(hnsw.neighbors).astype(np.int32)
