@@ -69,7 +69,7 @@ class Not(Condition):
 
 
 @dataclass(frozen=True, eq=False)
-class _Members:
+class Members:
     """A column of values or sets: for each value the items that have it, rising."""
 
     values: dict[Any, int]
@@ -82,7 +82,7 @@ class _Members:
 
 
 @dataclass(frozen=True, eq=False)
-class _Ordered:
+class Ordered:
     """A column of numbers or times: its values in rising order and the item of each."""
 
     values: pl.Series
@@ -108,7 +108,7 @@ class Attributes:
         for name in sets:
             if name not in table.columns:
                 raise ParameterError(f"There is no column '{name}' of items.{nearest(name, table.columns)}")
-        self.columns: dict[str, _Members | _Ordered] = {c: _column(table[c], sets.get(c)) for c in table.columns}
+        self.columns: dict[str, Members | Ordered] = {c: _column(table[c], sets.get(c)) for c in table.columns}
 
     def filter(self, condition: Condition) -> Filter:
         """The items that fulfil a condition, as the filter that indexes, `rank` and `recommend` take.
@@ -166,7 +166,7 @@ class Attributes:
     def values(self, column: str) -> list[Any]:
         """The values of a column of values or sets, most frequent first."""
         own = self._column(column)
-        if isinstance(own, _Ordered):
+        if isinstance(own, Ordered):
             return own.values.unique(maintain_order=True).to_list()
         counts = np.diff(own.offsets)
         names = list(own.values)
@@ -175,10 +175,10 @@ class Attributes:
     def _items(self, condition: Is | Between) -> Ids:
         own = self._column(condition.column)
         if isinstance(condition, Between):
-            if not isinstance(own, _Ordered):
+            if not isinstance(own, Ordered):
                 raise ParameterError(f"The column '{condition.column}' has no order, so nothing lies between in it.")
             low, high = condition.low, condition.high
-        elif isinstance(own, _Members):
+        elif isinstance(own, Members):
             return own.of(condition.value)
         else:
             low = high = condition.value
@@ -190,7 +190,7 @@ class Attributes:
             ) from None
         return own.items[first:last]
 
-    def _column(self, name: str) -> _Members | _Ordered:
+    def _column(self, name: str) -> Members | Ordered:
         if name not in self.columns:
             raise ParameterError(f"There is no column '{name}' of items.{nearest(name, self.columns)}")
         return self.columns[name]
@@ -221,7 +221,7 @@ def condition_of(value: Any, *, depth: int = 0) -> Condition:
     )
 
 
-def _column(column: pl.Series, parted_by: str | None) -> _Members | _Ordered:
+def _column(column: pl.Series, parted_by: str | None) -> Members | Ordered:
     kind = column.dtype
     items = pl.Series("item", np.arange(len(column), dtype=np.int32))
     if kind == pl.String and (parted_by or column.str.contains("|", literal=True).any()):
@@ -232,7 +232,7 @@ def _column(column: pl.Series, parted_by: str | None) -> _Members | _Ordered:
         known = column.is_not_null()
         values, own = column.filter(known), items.filter(known)
         order = values.arg_sort()
-        return _Ordered(values.gather(order), own.gather(order).to_numpy().astype(np.int32))
+        return Ordered(values.gather(order), own.gather(order).to_numpy().astype(np.int32))
     frame = pl.DataFrame({"value": column, "item": items})
     if isinstance(kind, pl.List):
         frame = frame.explode("value", empty_as_null=True)
@@ -247,4 +247,4 @@ def _column(column: pl.Series, parted_by: str | None) -> _Members | _Ordered:
         if len(grouped)
         else np.empty(0, np.int32)
     )
-    return _Members({v: i for i, v in enumerate(grouped["value"].to_list())}, offsets, flat)
+    return Members({v: i for i, v in enumerate(grouped["value"].to_list())}, offsets, flat)

@@ -231,7 +231,7 @@ class Geometry:
         """
         items = np.full((len(asked), k), -1, np.int32)
         scores = np.full((len(asked), k), np.nan, np.float32)
-        gather = passing is not None and len(passing) <= 0.25 * self.size
+        gather = passing is not None and len(passing) <= 0.6 * self.size
         width = len(passing) if gather and passing is not None else self.size
         if not width:
             return items, scores

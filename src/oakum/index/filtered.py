@@ -21,7 +21,8 @@ Way = Literal["exact", "graph blind", "graph inside", "lists"]
 SHARES = (1.0, 0.5, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 WIDTHS = (32, 64, 128, 256, 512)  # beams tried
 PROBES = (4, 8, 16, 32, 64, 128)  # lists tried
-ALONE, TOGETHER = 1, 64  # requests that come one by one, and those that share a filter and come at once
+TOGETHER = 64  # requests that share a filter and come at once, when it is measured
+SPARE = 0.4  # of what the target allows to miss, kept back: it is measured on few requests
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Planned:
     ) -> None:
         self.geometry, self.graph, self.lists = geometry, graph, lists
         self.measures, self.target, self.k = tuple(measures), target, k
+        self._plans: dict[tuple[int, bool, int], Measure] = {}
 
     @classmethod
     def build(
@@ -94,6 +96,11 @@ class Planned:
         out.measures = out.calibrate(queries, seed=seed)
         return out
 
+    @property
+    def wanted(self) -> float:
+        """What a way must reach when it is measured: a little more than the target."""
+        return self.target + SPARE * (1 - self.target)
+
     # --- searching --------------------------------------------------------------------------------------------------
     def search(
         self, vectors: Floats, k: int, *, where: Filter | Passing | None = None, exclude: Ragged | None = None
@@ -110,14 +117,22 @@ class Planned:
 
     def plan(self, passing: int, requests: int, k: int) -> Measure:
         """The way for a number of passing items, of requests that share them, and of places."""
+        key = (passing, requests > 3, k)
+        if key not in self._plans:
+            if len(self._plans) > 100_000:
+                self._plans.clear()
+            self._plans[key] = self._planned(*key)
+        return self._plans[key]
+
+    def _planned(self, passing: int, many: bool, k: int) -> Measure:
         share = passing / self.geometry.size
         exact = Measure(share, "exact", 0, 1.0, *self._exact_cost(passing))
         if passing <= max(k, 1) or k > 10 * self.k:
             return exact
-        cost: Callable[[Measure], float] = lambda m: m.together if requests > 3 else m.alone
+        cost: Callable[[Measure], float] = lambda m: m.together if many else m.alone
         # What was measured at the next lower share is harder: what reached the target there reaches it here.
         harder = max((s for s in {m.share for m in self.measures} if s <= share), default=None)
-        able = [m for m in self.measures if m.share == harder and m.way != "exact" and m.recall >= self.target]
+        able = [m for m in self.measures if m.share == harder and m.way != "exact" and m.recall >= self.wanted]
         best = min([exact, *able], key=cost)
         wider = max(1.0, k / self.k)
         return (
@@ -204,7 +219,7 @@ class Planned:
                     measure = Measure(share, way, setting, min(found), *self._times(way, setting, asked, k, kinds))
                     out.append(measure)
                     if (
-                        measure.recall >= self.target
+                        measure.recall >= self.wanted
                         or min(measure.alone / exact.alone, measure.together / exact.together) > 1
                     ):
                         break
