@@ -1,8 +1,8 @@
-"""Latency of the planned index: python benchmarks/index.py [ITEMS] [WIDTH] [THREADS]
+"""Latency of the planned index: python benchmarks/index.py [ITEMS] [WIDTH] [THREADS] [FOLDER]
 
 A million items by default. Requests come one by one to each of the threads, each for ten items without fifty that were seen;
 filters are ready beforehand, except in the last row, which brings a filter never seen before. Recall is against the exact
-answer for 200 requests.
+answer for 200 requests. In FOLDER the index is kept, and found when the benchmark is run again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from oakum.bench.vectors import simulated
 from oakum.data import Filter, Ragged
 from oakum.index.base import recall_of
 from oakum.index.filtered import Planned
+from oakum.store.indexes import load_index, save_index
 
 REQUESTS, SEEN, K = 400, 50, 10
 
@@ -52,9 +55,19 @@ def main() -> None:
     given = [int(a) for a in sys.argv[1:4]]
     n, dim, threads = [*given, *(1_000_000, 64, 4)[len(given) :]]
     case = simulated(n, dim, max(200, n // 1000), queries=500)
+    folder = Path(sys.argv[4]) if len(sys.argv) > 4 else None
     began = time.perf_counter()
-    index = Planned.build(case.vectors, case.metric, threads=threads, queries=case.queries)
-    print(f"{n:,} items x {dim}: built and measured in {time.perf_counter() - began:.0f} s with {threads} threads")
+    if folder is not None and folder.exists():
+        index: Any = load_index(folder)
+    else:
+        index = Planned.build(case.vectors, case.metric, threads=threads, queries=case.queries)
+        if folder is not None:
+            save_index(index, folder)
+    print(
+        f"{n:,} items x {dim}: built or loaded in {time.perf_counter() - began:.0f} s with {threads} threads",
+        flush=True,
+    )
+    index.measures = index.calibrate(case.queries)
     for m in index.measures:
         print(
             f"  {m.share:6} {m.way:13} {m.setting:4}  recall {m.recall:.3f}  {m.alone:8.3f} ms alone {m.together:8.3f} ms together"

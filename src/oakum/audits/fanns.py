@@ -132,15 +132,13 @@ class FilteredSearch(Audit):
 
     def groups(self, case: Case, own: Geometry, seed: int) -> dict[str, dict[str, Any]]:
         """Requests by selectivity and correlation, `requests` of each at most: asked [q, d], filters, truth [q, k]."""
-        place = np.full(own.num_items, -1, np.int32)
-        place[own.codes] = np.arange(own.size, dtype=np.int32)
         asked = own.asked(case.queries)
         ready: dict[bytes, Passing] = {}
         members: dict[str, list[tuple[int, Passing, str, NDArray[np.int32]]]] = {}
         order = generator(seed, "requests").permutation(len(case.requests))
         for i in order:
             row, codes, kind = case.requests[int(i)]
-            rows = place[codes]
+            rows = own.place_of[codes]
             rows = np.sort(rows[rows >= 0])
             if not len(rows) or not np.isfinite(asked[row]).all():
                 continue

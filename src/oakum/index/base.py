@@ -19,7 +19,7 @@ from oakum.seeds import generator
 Floats = NDArray[np.float32]
 Metric = Literal["dot", "cosine", "l2"]
 BLOCK = 1 << 23  # scores held at once
-KEPT_BYTES = 1 << 24  # rows of a filter that are kept beside it for the next request
+KEPT_BYTES = 1 << 25  # rows of a filter that are kept beside it for the next request
 REMEMBERED = 16  # filters that stay ready
 SAMPLE = 192  # passing items that walks may start from
 
@@ -96,8 +96,8 @@ class Passing:
         return self.rows[np.sort(drawn)]
 
     @cached_property
-    def kept(self) -> dict[str, Any]:
-        """What searching prepared for this filter, by name."""
+    def kept(self) -> dict[Any, Any]:
+        """What searching prepared for this filter, by name (or by the index that did)."""
         return {}
 
 
@@ -178,6 +178,13 @@ class Geometry:
         aim = np.concatenate([asked * factor[:, None], np.zeros((len(asked), 1), np.float32)], 1)
         return aim.astype(np.float32), np.full(len(asked), 2 * self.length**2, np.float32), factor.astype(np.float32)
 
+    @cached_property
+    def place_of(self) -> Ids:
+        """The row of each item in the table, int32 [items]; -1 where it has none."""
+        out = np.full(self.num_items, -1, np.int32)
+        out[self.codes] = np.arange(self.size, dtype=np.int32)
+        return out
+
     # --- filters ----------------------------------------------------------------------------------------------------
     def passing(self, where: Filter | Passing | None) -> Passing | None:
         """The filter made ready; None where everything passes. Filters over read-only arrays are remembered."""
@@ -197,6 +204,14 @@ class Geometry:
     def _ready(self, where: Filter) -> Passing:
         for name, codes in (("allow", where.allow), ("deny", where.deny)):
             self._inside(codes, name)
+        if where.deny is None and where.allow is not None:  # few items: no look at all the others
+            rows = np.array(where.allow, np.int32)
+            if not (np.diff(rows) > 0).all():
+                rows = np.unique(rows)
+            if not self.whole:
+                rows = self.place_of[rows]
+                rows = rows[rows >= 0]
+            return Passing(rows, self.size)
         shut = where.closed(self.num_items)
         assert shut is not None
         open_ = ~shut if self.whole else ~shut[self.codes]
@@ -209,9 +224,7 @@ class Geometry:
         self._inside(exclude.items, "exclude")
         if self.whole:
             return exclude
-        place = np.full(self.num_items, -1, np.int32)
-        place[self.codes] = np.arange(self.size, dtype=np.int32)
-        rows = place[exclude.items]
+        rows = self.place_of[exclude.items]
         known = rows >= 0
         offsets = np.concatenate([[0], np.cumsum(known)])[exclude.offsets].astype(np.int64)
         return Ragged(offsets, rows[known])
@@ -280,8 +293,8 @@ class Geometry:
         """The `k` best of unordered rows of the table [q, c] (-1 pads) without those excluded, ties as everywhere."""
         bad = nodes < 0
         if exclude is not None:
-            for r in np.flatnonzero(exclude.lengths):
-                bad[r] |= np.isin(nodes[r], exclude.row(int(r)))
+            row = np.arange(len(nodes), dtype=np.int64)[:, None] * self.size  # one number a (request, item)
+            bad |= np.isin(row + nodes, exclude.owners() * self.size + exclude.items)
         scores = np.where(bad, -np.inf, scores)
         order = np.lexsort((self.ties[np.maximum(nodes, 0)], -scores), axis=1)[:, :k]
         items = np.full((len(nodes), k), -1, np.int32)

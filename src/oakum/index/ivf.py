@@ -17,13 +17,14 @@ from oakum.kernels.kmeans import kmeans, nearest_centre
 from oakum.kernels.walk import probe
 from oakum.seeds import generator
 
+_NOWHERE = np.empty(0, np.int32)
 TRAINED = 64  # rows a centre is trained on
 
 
 class IVF:
     """Inverted lists over k-means (Sivic & Zisserman 2003; Jégou et al. 2011).
 
-    Reads the `probes` nearest lists, then further ones until k items pass. A list cannot hold anything nearer than the
+    Reads the `probes` nearest lists that hold a passing item, then further ones until k were found. A list cannot hold anything nearer than the
     distance to its centre less its radius: rows whose k-th item beats all lists left are marked exact, and every row is at
     probes = lists. lists 0: the square root of the number of items. Time probes / lists · n · d a request; memory 4 n d
     bytes for the rows in list order.
@@ -57,6 +58,8 @@ class IVF:
             state = {"centres": centres, "member": member, "radius": radius}
         self.centres, self.member, self.radius = state["centres"], state["member"], state["radius"]
         self.order = np.argsort(self.member, kind="stable").astype(np.int32)
+        self.place_of = np.empty(own.size, np.int32)
+        self.place_of[self.order] = np.arange(own.size, dtype=np.int32)
         sizes = np.bincount(self.member, minlength=len(self.centres))
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.grouped = np.ascontiguousarray(own.table[self.order])
@@ -106,13 +109,23 @@ class IVF:
         least = np.maximum(np.take_along_axis(gaps, visits, 1) - self.radius[visits] - slack, 0) ** 2
         bounds = np.minimum.accumulate(least[:, ::-1], axis=1)[:, ::-1].astype(np.float32)
         lengths = np.zeros(len(part), np.int64) if shut is None else shut.lengths[at]
-        mask = np.empty(0, bool) if passing is None else passing.mask
+        places, starts = (_NOWHERE, self.starts) if passing is None else self._places(passing)
         nodes, values, _, products[at], proven[at] = probe(
-            part, (k + lengths).astype(np.int64), self.grouped, self.starts, self.order, visits,
-            np.ascontiguousarray(bounds), offsets, factors, probes, mask, passing is not None,
+            part, (k + lengths).astype(np.int64), self.grouped, self.order, places, starts, passing is not None, visits,
+            np.ascontiguousarray(bounds), offsets, factors, probes,
         )  # fmt: skip
         items[at], scores[at] = own.ordered(nodes, values, k, None if shut is None else shut.take(at))
         return items, scores, proven, products
+
+    def _places(self, passing: Passing) -> tuple[Ids, NDArray[np.int64]]:
+        """The rows in list order that pass, and where each list begins among them; kept with the filter."""
+        held = passing.kept.get(id(self))
+        if held is None:
+            places = np.sort(self.place_of[passing.rows])
+            held = places, np.searchsorted(places, self.starts).astype(np.int64)
+            passing.kept[id(self)] = held
+        found: tuple[Ids, NDArray[np.int64]] = held
+        return found
 
     def settings(self) -> dict[str, Any]:
         """How many lists are read."""

@@ -188,14 +188,15 @@ def walk(queries, efs, table, base, upper, upper_at, levels, entry, passing, som
 
 
 @njit(cache=True, nogil=True)
-def probe(queries, wanted, grouped, starts, order, visits, bounds, offsets, factors, probes, passing, some):  # type: ignore[no-untyped-def]
-    """The best of the lists that lie nearest, for queries [q, d] over `grouped` [n, d] (rows of list c at `starts[c]` …
-    `starts[c + 1]`; row j is node `order[j]`).
+def probe(queries, wanted, grouped, order, places, starts, some, visits, bounds, offsets, factors, probes):  # type: ignore[no-untyped-def]
+    """The best of the lists that lie nearest, for queries [q, d] over `grouped` [n, d], whose row j is node `order[j]`.
 
-    visits int32 [q, lists]: lists in the order of visit. bounds float32 [q, lists]: the least squared distance of whatever
-    lies in that list or a later one; the squared distance of a score is `offsets[r] - 2 factors[r] score`. Stops after
-    `probes` lists once `wanted[r]` are found, or earlier where nothing nearer can follow. Returns nodes, scores (in no order),
-    counts, products as `walk`, and bool [q]: nothing better exists.
+    List c holds the rows `starts[c]` … `starts[c + 1]`, or, where `some` are filtered out, those rows at these places of
+    `places`. visits int32 [q, lists]: lists in the order of visit; one without a row costs nothing and does not count.
+    bounds float32 [q, lists]: the least squared distance of whatever lies in that list or a later one; the squared distance of
+    a score is `offsets[r] - 2 factors[r] score`. Stops after `probes` lists once `wanted[r]` are found, or earlier where
+    nothing nearer can follow. Returns nodes, scores (in no order), counts, products as `walk`, and bool [q]: nothing better
+    exists.
     """
     q = len(queries)
     widest = 1
@@ -210,23 +211,25 @@ def probe(queries, wanted, grouped, starts, order, visits, bounds, offsets, fact
         query = queries[r]
         limit = wanted[r]
         kept = 0
+        read = 0
         done = True
         for at in range(visits.shape[1]):
+            c = visits[r, at]
+            if starts[c] == starts[c + 1]:
+                continue
             if kept == limit:
                 reach = offsets[r] - 2 * factors[r] * out_scores[r, 0]
                 # A hair of slack: both sides carry the rounding of float32.
                 if reach + 1e-5 * abs(offsets[r]) < bounds[r, at]:
                     break
-                if at >= probes:
+                if read >= probes:
                     done = False
                     break
-            c = visits[r, at]
-            for j in range(starts[c], starts[c + 1]):
-                node = order[j]
-                if some and not passing[node]:
-                    continue
-                products[r] += 1
-                kept = _keep(out_scores[r], out[r], kept, limit, _dot(query, grouped[j]), node)
+            read += 1
+            products[r] += starts[c + 1] - starts[c]
+            for a in range(starts[c], starts[c + 1]):
+                j = places[a] if some else a
+                kept = _keep(out_scores[r], out[r], kept, limit, _dot(query, grouped[j]), order[j])
         counts[r] = kept
         proven[r] = done
     return out, out_scores, counts, products, proven
