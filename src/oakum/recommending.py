@@ -28,11 +28,11 @@ def rank(
 ) -> Ranking:
     """The best `k` items of each request.
 
-    Asks the model for its lists where it makes them itself (`recommend_lists`; drawn where `seed` is given, its best guess without), uses
-    `query_vectors` / `item_vectors` where it has them, `score` otherwise; memory is bounded by `block_bytes` of scores
-    either way. Fewer than k come back only where fewer are allowed or can be scored. With `popularity` [items],
-    requests for which the model cannot say anything are answered by it and flagged. An `index` over the model's item
-    vectors is searched in their place.
+    Asks the model for its lists where it makes them itself (`recommend_lists`; drawn where `seed` is given, its best
+    guess without), uses `query_vectors` / `item_vectors` where it has them, `score` otherwise; memory is bounded by
+    `block_bytes` of scores either way. Fewer than k come back only where fewer are allowed or can be scored. With
+    `popularity` [items], requests for which the model cannot say anything are answered by it and flagged. An `index` over
+    the model's item vectors is searched in their place.
     """
     where = where or Filter()
     if index is not None:

@@ -256,7 +256,7 @@ CLAIMS = (
         "recall-guard", "100,000 × 64 in 200 clusters: the planner reaches .95 in every row at 1.5 times the best reliable way's time or less",
         "recall ≥ .95 and ≤ 1.5x in random .5, .1, .01, .001 and clusters .1, .01", recall_guard, (), True, 60,
     ),
-    Claim("selectivity", "Counts of values, sets and ranges are exact without touching items; bounds of AND hold the count", "all right", selectivity),
+    Claim("selectivity", "Counts of values, sets and ranges are exact without touching items; bounds of AND hold the count", "all right", selectivity, (), True, 5),
     Claim(
         "inside-the-filter", "A walk that keeps inside the filter (ACORN-1) finds more than a blind one with as many products, at s = .01 and .1",
         "random filters: higher recall; clustered ones: shown", inside_the_filter, (), True, 30,
@@ -265,6 +265,6 @@ CLAIMS = (
         "protocol", "`oakum bench fanns` gives curves by selectivity and correlation beside brute force, and the planner holds .95 in each group",
         "a curve a group; .95", protocol, (), True, 150,
     ),
-    Claim("published-neighbours", "The exact index finds the neighbours that were published with the Yelp vectors", "cosines to 1e-5", published_neighbours),
+    Claim("published-neighbours", "The exact index finds the neighbours that were published with the Yelp vectors", "cosines to 1e-5", published_neighbours, (), True, 5),
     Claim("behind-a-model", "A model behind an exact index gives its own lists; behind the planner every filter still gives k", "equal; recall ≥ .95", behind_a_model, (), True, 20),
 )  # fmt: skip
