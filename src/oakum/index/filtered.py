@@ -213,6 +213,8 @@ class Planned:
             if exact.alone < 0.05:  # nothing can be gained below
                 continue
             for way, settings in self.ways().items():
+                if share == 1 and way == "graph inside":  # without a filter both walks are one
+                    continue
                 for setting in settings:
                     found = [
                         recall_of(self.run(way, setting, asked, k, p, None, fill=False)[0], t)
