@@ -244,20 +244,33 @@ def test_the_same_vectors_give_the_same_graph() -> None:
 
 def test_the_planner_takes_the_cheapest_that_reaches_the_target() -> None:
     own = Geometry(clusters(1000)[0])
-    at = lambda share, way, recall, ms: Measure(share, way, 64, recall, ms, ms)
+    at = lambda share, way, recall, ms, kind="uneven": Measure(share, kind, way, 64, recall, ms, ms)
     measures = [
-        at(1.0, "exact", 1, 10), at(1.0, "graph blind", 0.99, 1),
+        at(1.0, "exact", 1, 10, "even"), at(1.0, "graph blind", 0.99, 1, "even"),
         at(0.1, "exact", 1, 1.0), at(0.1, "graph blind", 0.5, 0.1), at(0.1, "lists", 0.975, 0.5),
+        at(0.1, "exact", 1, 1.0, "even"), at(0.1, "graph blind", 0.98, 0.1, "even"),
         at(0.01, "exact", 1, 0.1), at(0.01, "graph inside", 0.99, 0.2),
     ]  # fmt: skip
     index = Planned(own, graph=None, lists=None, measures=measures)
     assert [index.plan(n, 1, 10).way for n in (1000, 999, 200, 100, 50, 11, 5)] == [
         "graph blind", "lists", "lists", "lists", "graph inside", "exact", "exact",
     ]  # fmt: skip
+    assert index.plan(200, 1, 10, even=True).way == "graph blind"
     assert index.plan(1000, 1, 30).setting == 192  # three times the places, three times the beam
     assert index.plan(1000, 1, 300).way == "exact"
     stricter = Planned(own, graph=None, lists=None, measures=measures, target=0.98)
     assert stricter.plan(200, 1, 10).way == "exact"
+
+
+def test_even_filters_are_told_from_uneven_ones() -> None:
+    x, member, _ = clusters(3000)
+    index = Planned(Geometry(x), graph=None, lists=IVF(x))
+    rng = np.random.default_rng(0)
+    for share in (0.02, 0.1, 0.5, 0.9):
+        assert index.even(at_random(index.geometry, round(share * 3000), rng))
+        assert not index.even(in_clusters(index.geometry, index.lists, round(share * 3000), rng))
+    assert not index.even(index.geometry.passing(allow(member < 10)))
+    assert index.even(None)
 
 
 @graphs
@@ -269,8 +282,8 @@ def test_what_is_measured_holds_on_new_requests() -> None:
     assert all(0 <= m.recall <= 1 and m.alone > 0 and m.together > 0 for m in index.measures)
     rng = np.random.default_rng(5)
     for share in (1.0, 0.4, 0.1, 0.01):
-        for draw in (at_random, in_clusters):
-            passing = draw(index.geometry, index.lists, round(share * 6000), rng)
+        count = round(share * 6000)
+        for passing in (at_random(index.geometry, count, rng), in_clusters(index.geometry, index.lists, count, rng)):
             assert index.recall(clusters(6000, 16, 60, seed=0)[2][::-1], 10, where=passing) > 0.85
 
 

@@ -113,7 +113,7 @@ class FilteredSearch(Audit):
             evidence=[
                 *rows,
                 *(
-                    {"measured when built": m.way, "share": m.share, "setting": m.setting, "recall of the worse filter": round(m.recall, 4),
+                    {"measured when built": m.way, "share": m.share, "filter": m.filter, "setting": m.setting, "recall": round(m.recall, 4),
                      "ms alone": m.alone, "ms together": m.together}
                     for m in index.measures
                 ),
@@ -197,7 +197,7 @@ class FilteredSearch(Audit):
 
     def _one(self, index: Planned, way: str, setting: int, asked: Floats, passing: Passing) -> NDArray[np.int32]:
         if way == "planner":
-            plan = index.plan(len(passing), 1, self.k)
+            plan = index.plan(len(passing), 1, self.k, even=index.even(passing))
             return index.run(plan.way, plan.setting, asked, self.k, passing, None)[0]
         known: dict[str, Way] = {
             "brute force": "exact",

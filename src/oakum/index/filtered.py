@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -29,11 +29,11 @@ SPARE = 0.4  # of what the target allows to miss, kept back: it is measured on f
 
 @dataclass(frozen=True)
 class Measure:
-    """One way at one setting under filters that let a share pass. recall: the lower of filters drawn at random and of
-    whole clusters, drawn without regard to the requests. alone, together: milliseconds a request, coming one by one and 64 at
-    once."""
+    """One way at one setting under filters that let a share pass: drawn at random ("even"), or whole clusters drawn without
+    regard to the requests ("uneven"). alone, together: milliseconds a request, coming one by one and 64 at once."""
 
     share: float
+    filter: Literal["even", "uneven"]
     way: Way
     setting: int
     recall: float
@@ -45,8 +45,9 @@ class Planned:
     """Exact scan, exact scan of what passes, graph or lists: by selectivity, from costs measured on these vectors.
 
     When it is built, every way is tried under filters of eight selectivities, once drawn at random and once made of whole
-    clusters; the cheapest way that reaches `target` in both is taken wherever it beats the exact scan. What was measured is
-    saved with the index, so a loaded one plans alike. Rows that come back with fewer than k although more pass are scanned.
+    clusters. A filter that is spread evenly over the lists is planned for by the first kind, any other by the second: the
+    cheapest way that reached `target` is taken wherever it beats the exact scan. What was measured is saved with the index,
+    so a loaded one plans alike. Rows that come back with fewer than k although more pass are scanned.
     Without faiss there is no graph; without measuring there is only the exact scan.
     """
 
@@ -64,7 +65,7 @@ class Planned:
     ) -> None:
         self.geometry, self.graph, self.lists = geometry, graph, lists
         self.measures, self.target, self.k = tuple(measures), target, k
-        self._plans: dict[tuple[int, bool, int], Measure] = {}
+        self._plans: dict[tuple[int, bool, int, bool], Measure] = {}
 
     @classmethod
     def build(
@@ -113,45 +114,49 @@ class Planned:
         if exclude is None and isinstance(where, Filter):
             exclude = where.exclude
         shut = own.excluded(exclude)
-        plan = self.plan(own.size if passing is None else len(passing), len(asked), k)
+        plan = self.plan(own.size if passing is None else len(passing), len(asked), k, even=self.even(passing))
         items, scores, exact = self.run(plan.way, plan.setting, asked, k, passing, shut)
         return own.answer(asked, items, scores, plan.way, passing, exact, plan.recall)
 
-    def plan(self, passing: int, requests: int, k: int) -> Measure:
-        """The way for a number of passing items, of requests that share them, and of places."""
-        key = (passing, requests > 3, k)
+    def plan(self, passing: int, requests: int, k: int, *, even: bool = False) -> Measure:
+        """The way for a number of passing items, of requests that share them, and of places; see `even`."""
+        key = (passing, requests > 3, k, even)
         if key not in self._plans:
             if len(self._plans) > 100_000:
                 self._plans.clear()
             self._plans[key] = self._planned(*key)
         return self._plans[key]
 
-    def _planned(self, passing: int, many: bool, k: int) -> Measure:
+    def _planned(self, passing: int, many: bool, k: int, even: bool) -> Measure:
         share = passing / self.geometry.size
-        exact = Measure(share, "exact", 0, 1.0, *self._exact_cost(passing))
+        kind: Literal["even", "uneven"] = "even" if even or passing == self.geometry.size else "uneven"
+        mine = [m for m in self.measures if m.filter == kind]
+        exact = Measure(share, kind, "exact", 0, 1.0, *_line([m for m in self.measures if m.way == "exact"], share))
         if passing <= max(k, 1) or k > 10 * self.k:
             return exact
         cost: Callable[[Measure], float] = lambda m: m.together if many else m.alone
         # What was measured at the next lower share is harder: what reached the target there reaches it here.
-        harder = max((s for s in {m.share for m in self.measures} if s <= share), default=None)
-        able = [m for m in self.measures if m.share == harder and m.way != "exact" and m.recall >= self.wanted]
+        harder = max((s for s in {m.share for m in mine} if s <= share), default=None)
+        able = [m for m in mine if m.share == harder and m.way != "exact" and m.recall >= self.wanted]
         best = min([exact, *able], key=cost)
         wider = max(1.0, k / self.k)
-        return (
-            best if wider == 1 or best is exact else Measure(**{**asdict(best), "setting": round(best.setting * wider)})
-        )
+        return best if wider == 1 or best is exact else replace(best, setting=round(best.setting * wider))
 
-    def _exact_cost(self, passing: int) -> tuple[float, float]:
-        """Milliseconds of the exact scan, between the measured shares by a line, alone and together."""
-        known = sorted((m for m in self.measures if m.way == "exact"), key=lambda m: m.share)
-        if not known:
-            return 0.0, 0.0
-        shares = [m.share for m in known]
-        at = passing / self.geometry.size
-        return (
-            float(np.interp(at, shares, [m.alone for m in known])),
-            float(np.interp(at, shares, [m.together for m in known])),
-        )
+    def even(self, passing: Passing | None) -> bool:
+        """Whether a filter lets the same share pass in every list, as one drawn at random does; kept with the filter.
+
+        The variance of the counts over that of random ones is at most 2.
+        """
+        if passing is None or self.lists is None or len(passing) == self.geometry.size:
+            return passing is None or len(passing) == self.geometry.size
+        key = ("even", id(self))
+        if key not in passing.kept:
+            share, sizes = passing.share, np.diff(self.lists.starts)
+            counts = np.bincount(self.lists.member[passing.rows], minlength=len(sizes))
+            held = sizes > 0
+            expected, variance = share * sizes[held], share * (1 - share) * sizes[held]
+            passing.kept[key] = bool((((counts[held] - expected) ** 2 / np.maximum(variance, 1e-9)).mean()) <= 2)
+        return bool(passing.kept[key])
 
     def run(
         self,
@@ -206,27 +211,27 @@ class Planned:
             count = round(share * own.size)
             if count <= k:
                 break
-            kinds = [None] if share == 1 else [f(own, self.lists, count, rng) for f in (at_random, in_clusters)]
-            truths = [self.run("exact", 0, asked, k, p, None)[0] for p in kinds]
-            exact = Measure(share, "exact", 0, 1.0, *self._times("exact", 0, asked, k, kinds))
-            out.append(exact)
-            if exact.alone < 0.05:  # nothing can be gained below
-                continue
-            for way, settings in self.ways().items():
-                if share == 1 and way == "graph inside":  # without a filter both walks are one
+            filters: dict[Literal["even", "uneven"], Passing | None] = {"even": None}
+            if share < 1:
+                filters = {"even": at_random(own, count, rng), "uneven": in_clusters(own, self.lists, count, rng)}
+            for kind, passing in filters.items():
+                truth = self.run("exact", 0, asked, k, passing, None)[0]
+                exact = Measure(share, kind, "exact", 0, 1.0, *self._times("exact", 0, asked, k, passing))
+                out.append(exact)
+                if exact.alone < 0.05:  # nothing can be gained below
                     continue
-                for setting in settings:
-                    found = [
-                        recall_of(self.run(way, setting, asked, k, p, None, fill=False)[0], t)
-                        for p, t in zip(kinds, truths, strict=True)
-                    ]
-                    measure = Measure(share, way, setting, min(found), *self._times(way, setting, asked, k, kinds))
-                    out.append(measure)
-                    if (
-                        measure.recall >= self.wanted
-                        or min(measure.alone / exact.alone, measure.together / exact.together) > 1
-                    ):
-                        break
+                for way, settings in self.ways().items():
+                    if share == 1 and way == "graph inside":  # without a filter both walks are one
+                        continue
+                    for setting in settings:
+                        found = recall_of(self.run(way, setting, asked, k, passing, None, fill=False)[0], truth)
+                        measure = Measure(
+                            share, kind, way, setting, found, *self._times(way, setting, asked, k, passing)
+                        )
+                        out.append(measure)
+                        dear = min(measure.alone / exact.alone, measure.together / exact.together) > 1
+                        if found >= self.wanted or dear:
+                            break
         return tuple(out)
 
     def ways(self) -> dict[Way, tuple[int, ...]]:
@@ -238,18 +243,12 @@ class Planned:
             out["lists"] = tuple(p for p in PROBES if p < self.lists.lists)
         return out
 
-    def _times(
-        self, way: Way, setting: int, asked: Floats, k: int, kinds: Sequence[Passing | None]
-    ) -> tuple[float, float]:
-        """Milliseconds a request, alone and together: the slower kind of filter, each the better of two runs."""
-        alone, together = 0.0, 0.0
+    def _times(self, way: Way, setting: int, asked: Floats, k: int, passing: Passing | None) -> tuple[float, float]:
+        """Milliseconds a request, alone and together, each the better of two runs."""
         few = min(8, len(asked))
-        for passing in kinds:
-            single = lambda p=passing: [self.run(way, setting, asked[r : r + 1], k, p, None) for r in range(few)]
-            whole = lambda p=passing: self.run(way, setting, asked, k, p, None)
-            alone = max(alone, _seconds(single) / few * 1e3)
-            together = max(together, _seconds(whole) / len(asked) * 1e3)
-        return round(alone, 5), round(together, 5)
+        alone = _seconds(lambda: [self.run(way, setting, asked[r : r + 1], k, passing, None) for r in range(few)])
+        together = _seconds(lambda: self.run(way, setting, asked, k, passing, None))
+        return round(alone / few * 1e3, 5), round(together / len(asked) * 1e3, 5)
 
     def recall(self, queries: Floats, k: int, *, where: Filter | Passing | None = None) -> float:
         """The share of the exact answer that `search` finds for these requests, measured now."""
@@ -299,7 +298,7 @@ class Planned:
         )
 
 
-def at_random(own: Geometry, lists: IVF | None, count: int, rng: np.random.Generator) -> Passing:
+def at_random(own: Geometry, count: int, rng: np.random.Generator) -> Passing:
     """A filter that lets `count` items pass, drawn at random."""
     return Passing(np.sort(rng.choice(own.size, count, replace=False)).astype(np.int32), own.size)
 
@@ -307,10 +306,19 @@ def at_random(own: Geometry, lists: IVF | None, count: int, rng: np.random.Gener
 def in_clusters(own: Geometry, lists: IVF | None, count: int, rng: np.random.Generator) -> Passing:
     """A filter that lets whole clusters pass, drawn at random, until there are `count` items: most requests are far off."""
     if lists is None:
-        return at_random(own, lists, count, rng)
+        return at_random(own, count, rng)
     rank = rng.permutation(lists.lists)
     rows = np.argsort(rank[lists.member], kind="stable")[:count]
     return Passing(np.sort(rows).astype(np.int32), own.size)
+
+
+def _line(known: Sequence[Measure], share: float) -> tuple[float, float]:
+    """Milliseconds at a share, on the line between those measured, alone and together; the dearer where filters differ."""
+    shares = sorted({m.share for m in known})
+    if not shares:
+        return 0.0, 0.0
+    most = lambda name: [max(getattr(m, name) for m in known if m.share == s) for s in shares]
+    return float(np.interp(share, shares, most("alone"))), float(np.interp(share, shares, most("together")))
 
 
 def _seconds(work: Callable[[], object]) -> float:
