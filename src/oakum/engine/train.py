@@ -68,7 +68,7 @@ class Trainer:
         self.stopping = Stopping()
         self.best: dict[str, Tensor] = {}
         self.best_value, self.bad = -float("inf"), 0
-        self.place: dict[str, Any] = {"stage": 0, "epoch": 0, "step": 0, "rate_step": 0, "finished": False, "sums": {}}
+        self.place: dict[str, Any] = {"stage": 0, "epoch": 0, "step": 0, "rate_step": 0, "sums": {}}
         self.updates: list[torch.optim.Optimizer] = []
         self.folder = Path(plan.checkpoint) if plan.checkpoint else None
 
