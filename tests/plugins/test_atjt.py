@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,7 @@ def test_a_stopped_alternation_goes_on_as_if_it_had_not(
         def central(*args: Any) -> Any:
             seen["n"] += 1
             if seen["n"] == at:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
             return real(*args)
 
         patch.setattr(steps, "central", central)
@@ -230,7 +231,7 @@ def test_finds_planted_events_among_walks() -> None:
     data = Dataset(log, ids("u", n), ids("i", 40))
     plan = {"epochs": 10, "batch_size": 64, "learning_rate": 3e-3}
     fitted = fit(
-        BASES["bpr-mf"], data, plan=plan, plugins=[ATJT(mode="apart", rate=2e-2, replace_events=3, dropout=0.1)]
+        BASES["bpr-mf"], data, plan=plan, plugins=[ATJT(mode="apart", rate=5e-3, replace_events=3, dropout=0.1)]
     )
     weights = fitted.plugins[0].weights(data).reshape(n, length)[:, -1]
     assert weights[~noisy].mean() > weights[noisy].mean() + 0.1

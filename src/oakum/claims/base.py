@@ -43,7 +43,8 @@ class Context:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """One claim. expected: the paper's or the sheet's figure in words. slugs: the systems it is about (empty: all of
-    the sheet). training: whether anything is trained on real data; seconds: about how long on one core."""
+    the sheet). training: whether anything is trained on real data; seconds: about how long on one core. reference: whose
+    figure is expected, for claims of quality on the same data and split as others report; the docs list them together."""
 
     id: str
     text: str
@@ -52,6 +53,7 @@ class Claim:
     slugs: tuple[str, ...] = ()
     training: bool = False
     seconds: float = 1.0
+    reference: str = ""
 
 
 def data_dir() -> Path | None:
@@ -106,7 +108,7 @@ def run_claims(
             found = Outcome("not measured", False, str(error))
         out.append(
             {
-                "id": claim.id, "text": claim.text, "expected": claim.expected, "measured": found.measured, "holds": found.holds,
+                "id": claim.id, "text": claim.text, "expected": claim.expected, "measured": found.measured, "holds": bool(found.holds),
                 "why": found.why, "seconds": round(time.monotonic() - began, 2),
             }
         )  # fmt: skip
