@@ -163,7 +163,7 @@ def frappe_order(context: Context) -> Outcome:
     found = {s: on_frappe(context.data_dir, s, context.seed) for s in ("logistic-regression", "fm", "deepfm")}
     for name, settings, rate in (
         ("autoint", {"l2": 1e-2}, 5e-3),
-        ("autoint+", {"l2": 1e-2, "hidden": (128, 64), "norm": "batch"}, 3e-3),
+        ("autoint+", {"l2": 1e-2, "hidden": (128, 64)}, 3e-3),
     ):
         found[name] = trained("autoint", parts, {**plan, "learning_rate": rate}, seed=context.seed, **own, **settings)[
             1

@@ -160,7 +160,7 @@ def test_finds_the_pair_that_must_be_memorised(search: str) -> None:
 
 def test_bilevel_moves_weights_and_choices_on_rows_of_their_own() -> None:
     data = labelled_rows(400)
-    model = prepared(SMALL.replace(search="bilevel", held=0.25), data)
+    model = prepared(SMALL.replace(search="bilevel"), data)
     (search, choose), train = model.phases()
     from oakum.sampling.batches import Order
 
@@ -171,7 +171,7 @@ def test_bilevel_moves_weights_and_choices_on_rows_of_their_own() -> None:
     assert {k: len(v) for k, v in took.items()} == {p.name: model.rows(data, p) for p in (search, choose, train)}
     assert not set(took["search"].tolist()) & set(took["choose"].tolist())
     assert len(took["search"]) + len(took["choose"]) == len(took["train"]) == 400
-    assert 60 < len(took["choose"]) < 140
+    assert 140 < len(took["choose"]) < 260
     assert choose.moves == ("alpha",)
     assert "alpha" not in search.moves
 
@@ -193,7 +193,7 @@ def test_resumed_equals_uninterrupted_in_both_phases(
     search: str, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = split(labelled_rows(300), "rows")
-    spec = SMALL.replace(search=search, gumbel=True, dropout=0.1)
+    spec = SMALL.replace(search=search, gumbel=True)
     plan = {**PLAN, "metric": "log_loss", "evaluate_every": 1, "patience": 3}
     straight = fit(spec, parts, plan=plan, seed=5)
     state = {**plan, "checkpoint": str(tmp_path / "state")}

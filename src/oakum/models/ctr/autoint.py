@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -20,9 +20,9 @@ class AutoInt(RowSpec):
     """Predicts clicks from crosses of fields that it finds by itself, and shows which fields it combined.
 
     Paper: Song et al. 2019. Fields attend to fields: A = softmax(Q Kᵀ / √d'), O = concat(A V) + residual, a layer adds one
-    order of crosses; z = w · flatten(last layer), log loss. `hidden` adds a network beside it (AutoInt+). The layers are
-    those of the authors' code (ReLU on the projections, scaled products, layer norm); `paper_form` gives the formula of the
-    paper. Memory 12 d bytes a value in training, 4 · batch · heads · fields² a layer; time epochs · rows · layers · width ·
+    order of crosses; z = w · flatten(last layer), log loss. `hidden` adds a network with batch norm beside it
+    (AutoInt+). The layers are those of the authors' code (ReLU on the projections, scaled products, layer norm); `paper_form`
+    gives the formula of the paper. Memory 12 d bytes a value in training, 4 · batch · heads · fields² a layer; time epochs · rows · layers · width ·
     (fields · width + fields²): thirty-nine fields are fine, five hundred are not. Newcomers: the vector "unknown" of the user
     field (trained on rare users), the other fields as they are. Differs from the paper in starting "unknown" and "missing" at
     zero and in a validation stop on AUC.
@@ -40,8 +40,6 @@ class AutoInt(RowSpec):
     residual: Annotated[bool, "each layer keeps what it was given, so that lower orders survive"] = True
     paper_form: Annotated[bool, "the formula of the paper in place of its code"] = False
     hidden: Annotated[tuple[int, ...], "widths of a network beside it (AutoInt+: 400,400); none: AutoInt"] = ()
-    hidden_dropout: Annotated[float, Range(0, below=1), "share of that network's activations dropped"] = 0.0
-    norm: Annotated[Literal["none", "batch", "layer"], "what evens out that network's activations"] = "none"
 
     def plan(self) -> Plan:
         """The authors' optimiser, with an early stop on the AUC of the validation rows."""
@@ -68,8 +66,7 @@ class AutoIntModel(RowModel):
         self.drop = nn.Dropout(spec.embedding_dropout)
         self.out = nn.Linear(len(self.layout) * spec.width, 1)
         wide = len(self.layout) * spec.embedding_dim
-        network = {"dropout": spec.hidden_dropout, "norm": spec.norm}
-        self.deep = MLP(wide, spec.hidden, **network) if spec.hidden else None  # type: ignore[arg-type]
+        self.deep = MLP(wide, spec.hidden, norm="batch") if spec.hidden else None
 
     def interact(self, fields: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The last layer [b, f, width], and the attention [b, heads, f, f] of each."""

@@ -28,7 +28,9 @@ from oakum.seeds import derive, keyed_hash
 
 CHOICES = ("memorise", "factorise", "naive")
 WEIGHTS = ("embed.", "crosses.", "factors.", "deep.")
-COLDEST = 0.01
+ANNEAL, COLDEST = 5e-5, 0.01  # what the temperature loses in a step of the search, and where it stops
+HELD = 0.5  # share of the rows that a bilevel search chooses on
+LARGEST = 1 << 22  # crosses of one pair that get a vector, at most: the most frequent
 
 
 class OptInter(RowSpec):
@@ -52,18 +54,10 @@ class OptInter(RowSpec):
     embedding_dim: Annotated[int, Range(1, 4096, search=(4, 64), log=True), "width d of the fields' vectors"] = 20
     cross_dim: Annotated[int, Range(1, 4096, search=(2, 32), log=True), "width of memorised and factorised pairs"] = 10
     hidden: Annotated[tuple[int, ...], "widths of the network's layers"] = (700, 700, 700, 700, 700)
-    dropout: Annotated[float, Range(0, below=1, search=(0.0, 0.5)), "share of the network's activations dropped"] = 0.0
     cross_count: Annotated[int, Range(1, 1_000_000), "crosses in fewer training rows share their pair's vector"] = 5
-    largest: Annotated[int, Range(1, 1 << 30), "crosses of one pair, at most: the most frequent"] = 1 << 22
     choices: Annotated[tuple[str, ...], "memorise, factorise or naive, for all pairs or for each; none: searched"] = ()
     search: Annotated[Literal["joint", "bilevel"], "choices move on held rows, or on those of the weights"] = "bilevel"
-    held: Annotated[float, Range(above=0, below=1), "share of the rows that a bilevel search chooses on"] = 0.5
     search_epochs: Annotated[int | None, Range(1, 100_000), "passes of the search, at most; none: the plan's"] = None
-    search_rate: Annotated[float | None, Range(above=0, high=10), "learning rate of the search; none: the plan's"] = (
-        None
-    )
-    choice_rate: Annotated[float, Range(above=0, high=1e4), "how many times faster the choices move"] = 1.0
-    anneal: Annotated[float, Range(0, 1), "what the temperature loses in a step of the search, down to 0.01"] = 5e-5
     gumbel: Annotated[bool, "draw the choices of each step of the search with Gumbel noise"] = False
     cross_l2: Annotated[float, Range(0, 100, search=(1e-7, 1e-2), log=True), "weight of the squares of the pairs"] = 0.0
 
@@ -74,7 +68,7 @@ class OptInter(RowSpec):
     def crosses(self, data: Dataset, coder: RowCoder) -> list[Keys]:
         """The crosses of each pair that get a vector of their own."""
         codes, _ = coder.encode(data.interactions)
-        return learn_crosses(codes, pairs_of(coder.layout), min_count=self.cross_count, largest=self.largest)
+        return learn_crosses(codes, pairs_of(coder.layout), min_count=self.cross_count, largest=LARGEST)
 
     def sizes(self, data: Dataset) -> Mapping[str, int]:
         """Rows of every field's table, and crosses of every pair."""
@@ -138,7 +132,7 @@ class OptInterModel(RowModel):
             self._ends = torch.tensor([[slots.index(s) for s in pair] for pair in ends])
         inputs = len(self.pairs) if open_ else len(self.memorised) + len(factorised)
         width = len(self.layout) * spec.embedding_dim + inputs * spec.cross_dim
-        self.deep = MLP(width, spec.hidden, dropout=spec.dropout, norm="layer")
+        self.deep = MLP(width, spec.hidden, norm="layer")
         self.to(self.choice.device)
 
     def resize(self, state: Mapping[str, Tensor]) -> None:
@@ -158,10 +152,9 @@ class OptInterModel(RowModel):
             moves=WEIGHTS if bilevel else ("",),
             steps=1,
             epochs=self.spec.search_epochs,
-            learning_rate=self.spec.search_rate,
             alone=True,
         )
-        choose = Phase(name="choose", moves=("alpha",), steps=1, learning_rate=self.spec.search_rate)
+        choose = Phase(name="choose", moves=("alpha",), steps=1)
         return ((search, choose) if bilevel else search, train)
 
     def part(self, log: Interactions, phase: Phase) -> NDArray[np.bool_] | None:
@@ -169,7 +162,7 @@ class OptInterModel(RowModel):
         if phase.name == "train" or self.spec.search == "joint":
             return None
         place = keyed_hash(derive(0, "held"), log.rows).astype(np.float64) / 2.0**64
-        held: NDArray[np.bool_] = place < self.spec.held
+        held: NDArray[np.bool_] = place < HELD
         return held if phase.name == "choose" else ~held
 
     def rows(self, data: Dataset, phase: Phase) -> int:
@@ -207,11 +200,11 @@ class OptInterModel(RowModel):
     @property
     def temperature(self) -> float:
         """1 at first, less with every step, down to 0.01."""
-        return max(COLDEST, 1.0 - self.spec.anneal * int(self.steps))
+        return max(COLDEST, 1.0 - ANNEAL * int(self.steps))
 
     def weights(self) -> Tensor:
         """How much of each choice a pair takes in the search [p, 3]; rows sum to 1."""
-        logits = self.spec.choice_rate * self.alpha  # under Adam a factor on a parameter is one on its learning rate
+        logits: Tensor = self.alpha
         if self.spec.gumbel and self.training:
             logits = logits - torch.empty_like(logits).exponential_().log()
         return F.softmax(logits / self.temperature, dim=-1)
