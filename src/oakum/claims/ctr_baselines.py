@@ -14,7 +14,7 @@ FRAPPE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "logistic-regression": ({}, {"learning_rate": 2e-2}),
     "fm": ({"embedding_dim": 10, "l2": 1e-2}, {"learning_rate": 1e-2}),
     "deepfm": ({"embedding_dim": 10, "hidden": (128, 64), "norm": "batch", "l2": 1e-2}, {"learning_rate": 3e-3}),
-    "dcn": ({"embedding_dim": 10, "hidden": (128, 64), "num_layers": 3, "l2": 1e-2}, {"learning_rate": 3e-3}),
+    "dcn": ({"embedding_dim": 10, "hidden": (128, 64), "norm": "batch", "l2": 1e-2}, {"learning_rate": 3e-3}),
 }
 PLAN = {"batch_size": 1024, "epochs": 15, "patience": 2}
 
