@@ -190,7 +190,7 @@ def sparse(context: Context, search: str = "joint") -> Outcome:
     why = (
         ""
         if picked == "factorise"
-        else f"The choice is made before the products have learned anything: the search itself reaches an AUC of {said_number(met)}."
+        else f"Half of the rows teach the weights, and the search itself reaches an AUC of {said_number(met)} only; the choice falls before the product is learned."
     )
     truth = _parts(seed, 300, False, 2.0)[1]
     return Outcome(f"{text}, truth {said_number(truth)}", product > memory and picked == "factorise", why)
