@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from oakum.data import Dataset, Filter, Ids, Queries, Ragged, Ranking, Schema, Vocabulary
@@ -30,6 +31,7 @@ class Fitted:
         self.items: Vocabulary = data.items
         self.histories: Ragged = data.histories
         self.item_counts: NDArray[np.int64] = data.item_counts
+        self.item_table: pl.DataFrame | None = data.tables.get("items")  # one row a code: what filters may ask for
 
     @cached_property
     def scorer(self) -> Any:
@@ -155,4 +157,4 @@ class Fitted:
             model = copy.deepcopy(self.model).eval()
             for phase in model.phases():
                 model.put_facts(model.prepare(data, phase[0] if isinstance(phase, tuple) else phase))
-        return Fitted(self.spec, model, schema, data, self.record)
+        return Fitted(self.spec, model, schema, data, replace(self.record, data=data.digest))

@@ -208,6 +208,12 @@ class State(ABC):
         """Attributes told of items, by id."""
         return {i: json.loads(a) for i, a in self.read("SELECT item_id, attributes FROM items")}
 
+    def items_named(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Attributes told of the named items."""
+        marks = ", ".join("?" for _ in ids)
+        rows = self.read(f"SELECT item_id, attributes FROM items WHERE item_id IN ({marks})", ids)
+        return {i: json.loads(a) for i, a in rows}
+
     def poll(self) -> dict[str, str]:
         """What another process may have changed: reloads the deletions, returns the counters of changes."""
         meta = dict(self.read("SELECT name, value FROM meta"))

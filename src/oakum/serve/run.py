@@ -1,0 +1,68 @@
+"""Binding, signals and the end: a service as a process."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from oakum.errors import ParameterError
+from oakum.serve.app import build_app
+from oakum.serve.protocol import patient
+from oakum.serve.service import Service
+from oakum.serve.settings import Settings
+from oakum.state import open_state
+
+
+def run(model: str | Path, state: str | Path, settings: Settings, ready: Callable[[str, str], None] | None) -> None:
+    """See `oakum.serve.serve`."""
+    opened = open_state(state)
+    try:
+        service = Service(model, opened, settings)
+        listener = _bind(settings)
+    except BaseException:
+        opened.close()
+        raise
+    config = uvicorn.Config(
+        build_app(service),
+        http=patient(settings.seconds, settings.connections),
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=int(max(5, settings.seconds)),
+        timeout_graceful_shutdown=int(settings.drain),
+        backlog=2048,
+    )
+    server = _Server(config)
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    server.told = lambda: ready(f"http://{shown}:{port}", service.now[0].id) if ready is not None else None
+    server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    told: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.told()
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """The listening socket, taken before anything is told to anybody; port 0 takes a free one."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise ParameterError(f"{where} cannot be listened at ({error.strerror or error}); choose another.") from None
+    return listener
