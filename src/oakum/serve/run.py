@@ -21,10 +21,17 @@ def run(model: str | Path, state: str | Path, settings: Settings, ready: Callabl
     opened = open_state(state)
     try:
         service = Service(model, opened, settings)
-        listener = _bind(settings)
+        listener = bind(settings)
     except BaseException:
         opened.close()
         raise
+    told = lambda: ready(address_of(listener), service.now[0].id) if ready is not None else None
+    server_of(service, told).run(sockets=[listener])
+
+
+def server_of(service: Service, told: Callable[[], None]) -> uvicorn.Server:
+    """The HTTP server of a service; `told` is called once it takes connections. It stops the service when it stops."""
+    settings = service.settings
     config = uvicorn.Config(
         build_app(service),
         http=patient(settings.seconds, settings.connections),
@@ -38,10 +45,8 @@ def run(model: str | Path, state: str | Path, settings: Settings, ready: Callabl
         backlog=2048,
     )
     server = _Server(config)
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    server.told = lambda: ready(f"http://{shown}:{port}", service.now[0].id) if ready is not None else None
-    server.run(sockets=[listener])
+    server.told = told
+    return server
 
 
 class _Server(uvicorn.Server):
@@ -53,7 +58,7 @@ class _Server(uvicorn.Server):
             self.told()
 
 
-def _bind(settings: Settings) -> socket.socket:
+def bind(settings: Settings) -> socket.socket:
     """The listening socket, taken before anything is told to anybody; port 0 takes a free one."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -66,3 +71,9 @@ def _bind(settings: Settings) -> socket.socket:
         where = f"{settings.host}:{settings.port}"
         raise ParameterError(f"{where} cannot be listened at ({error.strerror or error}); choose another.") from None
     return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """The URL under which a listening socket is reached."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
