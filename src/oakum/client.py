@@ -141,6 +141,23 @@ class Client:
         self._parts, self._key, self._timeout = parts, key, timeout
         self._retries, self._pause, self._sleep = retries, pause, sleep
         self._own = threading.local()
+        self._open: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        """Hang up. A later request connects again."""
+        while self._open:
+            self._open.pop().close()
+        self._own = threading.local()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_open"):
+            self.close()
 
     # --- asking -------------------------------------------------------------------------------------------------
     def recommend(
@@ -269,14 +286,15 @@ class Client:
         if connection is None:
             secure = self._parts.scheme == "https"
             kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-            connection = self._own.connection = kind(str(self._parts.hostname), self._parts.port, timeout=self._timeout)
+            connection = kind(str(self._parts.hostname), self._parts.port, timeout=self._timeout)
+            self._own.connection = connection
+            self._open.append(connection)
         try:
             connection.request(method, self._parts.path.rstrip("/") + path, payload, sent)
             response = connection.getresponse()
             raw = response.read(LARGEST)
         except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            self._own.connection = None
+            connection.close()  # it opens itself anew at the next request
             why = str(error) or type(error).__name__
             raise ServiceError(f"{self._parts.scheme}://{self._parts.netloc} did not answer ({why}).") from None
         try:
