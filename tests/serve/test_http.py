@@ -137,6 +137,7 @@ REFUSED = [
     ("POST", "/v1/recommend", {"user_id": "a", "kk": 3}, 422, "bad-request", "unknown field `kk`"),
     ("POST", "/v1/recommend", {"k": 3}, 422, "bad-request", "give user_id, history or text"),
     ("POST", "/v1/recommend", {"user_id": "a\u0000b"}, 422, "bad-request", "user_id"),
+    ("POST", "/v1/recommend", {"user_id": "a\n"}, 422, "bad-request", "user_id"),
     ("POST", "/v1/recommend", {"user_id": ""}, 422, "bad-request", "length >= 1"),
     ("POST", "/v1/recommend", {"user_id": "a" * 257}, 422, "bad-request", "length <= 256"),
     ("POST", "/v1/recommend", {"history": ["a"] * 1001}, 422, "bad-request", "length <= 1000"),

@@ -16,7 +16,8 @@ MOST_IDS = 10_000
 MOST_EVENTS = 1_000
 MOST_ITEMS = 1_000
 LONGEST_ID = 256
-_PLAIN = r"^[^\u0000-\u001f\u007f]+$"  # no control characters: databases and logs do not take them
+_END = r"(?![\s\S])"  # Python's $ lets a line break follow, which the $ of JSON Schema does not
+_PLAIN = rf"^[^\u0000-\u001f\u007f]+{_END}"  # no control characters: databases and logs do not take them
 _FROM, _TO = datetime(1900, 1, 1, tzinfo=UTC).timestamp() * 1e6, datetime(2200, 1, 1, tzinfo=UTC).timestamp() * 1e6
 
 Text = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID, pattern=_PLAIN)]
@@ -35,7 +36,7 @@ Moment = (
     | datetime
 )
 Weight = Annotated[float, Meta(ge=-1e9, le=1e9)]
-Column = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\u0000-\u001f\u007f`]+$")]
+Column = Annotated[str, Meta(min_length=1, max_length=64, pattern=rf"^[^\u0000-\u001f\u007f`]+{_END}")]
 Cell = (
     bool
     | Annotated[float, Meta(ge=-1e300, le=1e300)]
