@@ -171,11 +171,13 @@ class Client:
         deny: Sequence[str] | None = None,
         filter: str | None = None,
         exclude_seen: bool = True,
+        seed: int | None = None,
     ) -> Recommended:
-        """The best `k` items for a user, a history (oldest first), typed words, or a mix, under any filter."""
+        """The best `k` items for a user, a history (oldest first), typed words, or a mix, under any filter. seed: the draw
+        of models that explore."""
         who = _given(user_id=user_id, history=history, text=text)
-        body = {**who, "k": k, **_given(allow=allow, deny=deny, filter=filter)}
-        return _listed(self._call("POST", "/v1/recommend", body if exclude_seen else {**body, "exclude_seen": False}))
+        body = {**who, "k": k, "exclude_seen": exclude_seen, **_given(allow=allow, deny=deny, filter=filter)}
+        return _listed(self._call("POST", "/v1/recommend", body if seed is None else {**body, "seed": seed}))
 
     def similar(
         self,

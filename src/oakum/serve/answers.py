@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oakum.data import Filter, Queries, Ragged
-from oakum.errors import ParameterError
+from oakum.engine.closed import Predicts
+from oakum.errors import ParameterError, nearest
 from oakum.serve.items import ItemTable
 from oakum.serve.models import Served
 from oakum.state import Event
@@ -41,6 +42,7 @@ class Wish:
     deny: Sequence[str] | None = None
     filter: str | None = None
     exclude_seen: bool = True
+    seed: int | None = None
 
 
 @dataclass
@@ -71,10 +73,13 @@ def request_of(served: Served, person: Person) -> tuple[Queries, list[str]]:
     fresh = [e for e in fresh if e.item_id in served.items]
     typed = [served.items[i] for i in session if i in served.items]
     if not fresh and not typed:
-        user = code if len(old.items) else -1
+        # A system that predicts rows knows people by their features, also without an event.
+        user = code if len(old.items) or isinstance(fitted.model, Predicts) else -1
         queries = Queries(np.array([user], np.int32), old)
     else:
         queries = Queries(np.array([-1], np.int32), _history(served, old, fresh, typed))
+    if ignored and fitted.spec.unknown_ids == "refuse":
+        raise ParameterError(f"The model knows no item {ignored[0]!r}.{nearest(ignored[0], served.items)}")
     if person.text is not None:
         if not getattr(fitted.model, "reads_requests", False):
             raise ParameterError(f"The system '{fitted.spec.slug}' does not read typed words; ask without text.")
@@ -127,7 +132,7 @@ def recommend(served: Served, table: ItemTable, person: Person, wish: Wish) -> A
         where = Filter(allow=np.flatnonzero(allowed).astype(np.int32), exclude=exclude)
         matching = int(allowed.sum())
     k = min(wish.k, size)
-    ranking = served.finder.find(queries, k, where)
+    ranking = served.finder.find(queries, k, where, seed=wish.seed)
     kept = ranking.items[0] >= 0
     codes, scores = ranking.items[0][kept], ranking.scores[0][kept]
     found: list[tuple[str, float | None]] = [

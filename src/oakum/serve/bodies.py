@@ -59,13 +59,15 @@ class Asker(_Strict, kw_only=True):
 
 
 class RecommendRequest(Asker, kw_only=True):
-    """At least one of user_id, history and text. allow, deny and filter hold together."""
+    """At least one of user_id, history and text. allow, deny and filter hold together. seed: for models that explore,
+    the draw; without one they give their best guess."""
 
     k: K = 10
     allow: Ids | None = None
     deny: Ids | None = None
     filter: Choice | None = None
     exclude_seen: bool = True
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
 
 
 class SimilarRequest(_Strict, kw_only=True):

@@ -27,8 +27,8 @@ KEPT = 3
 class Finder(Protocol):
     """How the best items are found for requests: the seam under which a search index can be put."""
 
-    def find(self, queries: Queries, k: int, where: Filter) -> Ranking:
-        """The best `k` items of each request under a filter."""
+    def find(self, queries: Queries, k: int, where: Filter, *, seed: int | None = None) -> Ranking:
+        """The best `k` items of each request under a filter; with a seed, models that explore draw their lists."""
         ...
 
 
@@ -38,15 +38,15 @@ class Exact:
     def __init__(self, fitted: Fitted) -> None:
         self.fitted = fitted
 
-    def find(self, queries: Queries, k: int, where: Filter) -> Ranking:
+    def find(self, queries: Queries, k: int, where: Filter, *, seed: int | None = None) -> Ranking:
         """The best `k` items of each request under a filter."""
-        return self.fitted.rank(queries, k, where=where)
+        return self.fitted.rank(queries, k, where=where, seed=seed)
 
 
 @dataclass(frozen=True, eq=False)
 class Served:
     """One loaded model. id: system and the digest of its folder's table of digests; data_version: what it was trained
-    on; users, items: text of an id → code; popular: codes, most popular first."""
+    on; users, items: text of an id → code; popular: codes of what may be shown, most popular first."""
 
     fitted: Fitted
     folder: Path
@@ -66,6 +66,8 @@ class Served:
         users = {str(u): c for c, u in enumerate(fitted.users.ids.to_list())}
         names = tuple(str(i) for i in fitted.items.ids.to_list())
         popular = np.lexsort((tie_ranks(len(names)), -fitted.item_counts)).astype(np.int32)
+        if (own := fitted.candidates) is not None:
+            popular = popular[np.isin(popular, own)]
         served = cls(
             fitted, folder, f"{fitted.spec.slug}-{digest[:12]}", fitted.record.data[:16], users,
             {i: c for c, i in enumerate(names)}, names, popular, Exact(fitted),

@@ -11,8 +11,11 @@ import numpy as np
 from oakum import store
 from oakum.data import Dataset, Interactions
 from oakum.defences.detect.coordination import Coordination
+from oakum.engine.closed import Predicts
 from oakum.engine.fit import fit, spec_is_learned
 from oakum.engine.fitted import Fitted
+from oakum.errors import ParameterError
+from oakum.needs import check
 from oakum.serve.models import Shelf
 from oakum.state import State
 from oakum.state.feedback import joined, screen
@@ -59,11 +62,16 @@ def refresh(
     """
     shelf = Shelf(model)
     first = store.load(shelf.folder)
+    if log is None and isinstance(first.model, Predicts):
+        raise ParameterError(
+            f"'{first.spec.slug}' learns from rows of both kinds, and a saved model keeps the positive ones alone; give --log."
+        )
     base = _without_forgotten(log if log is not None else log_of(first), state)
     batch = screen(state, base, detector=detector, seed=seed)
     accepted = [e for e in state.events(ACCEPTED)]
     again = not spec_is_learned(first.spec) if refit is None else refit
     data, left_out = joined(base, accepted, extend=again)
+    check(first.spec, data)
     if again:
         made = fit(first.spec, data, plan=first.record.plan or None, seed=first.record.seed)
     else:

@@ -44,8 +44,9 @@ async def recommend(call: Call, ask: RecommendRequest) -> RecommendReply:
     def do() -> tuple[Answer, str | None]:
         person, degraded = _person(call, ask)
         wish = Wish(
-            k=ask.k, allow=_texts(ask.allow), deny=_texts(ask.deny), filter=ask.filter, exclude_seen=ask.exclude_seen
-        )
+            k=ask.k, allow=_texts(ask.allow), deny=_texts(ask.deny), filter=ask.filter,
+            exclude_seen=ask.exclude_seen, seed=ask.seed,
+        )  # fmt: skip
         return answers.recommend(call.served, call.table, person, wish), degraded
 
     found, degraded = await call.service.work(do)
