@@ -37,6 +37,11 @@ class Exact:
 
     def __init__(self, fitted: Fitted) -> None:
         self.fitted = fitted
+        scorer = fitted.scorer
+        if hasattr(scorer, "item_vectors"):
+            # A served model does not change: its table is made once, in the order in which products are taken.
+            table = np.asfortranarray(scorer.item_vectors())
+            scorer.item_vectors = lambda: table
 
     def find(self, queries: Queries, k: int, where: Filter, *, seed: int | None = None) -> Ranking:
         """The best `k` items of each request under a filter."""
