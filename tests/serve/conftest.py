@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-
-pytest.importorskip("starlette", reason="the extra 'serve' is not installed")
-pytest.importorskip("msgspec", reason="the extra 'serve' is not installed")
-pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
 
 from oakum import store
 from oakum.api import fit
 from oakum.client import Client
 from oakum.data import Dataset
 from oakum.data.simulate import Market, simulate
-from oakum.serve.service import Service
-from tests.serve.live import living
 from tests.state.conftest import server, where  # noqa: F401 - fixtures
+
+if TYPE_CHECKING:
+    from oakum.serve.service import Service
+
+# Without the extra there is nothing to test here.
+collect_ignore_glob = [] if all(map(find_spec, ("starlette", "msgspec", "uvicorn", "httptools"))) else ["test_*.py"]
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +42,8 @@ def model(market: Dataset, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def live(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Service]]:
+    from tests.serve.live import living
+
     with living(saved, tmp_path_factory.mktemp("state")) as found:
         yield found
 

@@ -100,7 +100,7 @@ def test_more_work_than_can_wait_is_refused_at_once(saved: Path, tmp_path: Path)
     with living(saved, tmp_path / "s", workers=1, waiting=2, seconds=5.0) as (url, service):
         gate = threading.Event()
         find = service.now[0].finder.find
-        service.now[0].finder.find = lambda *a: gate.wait(3) and find(*a)  # type: ignore[method-assign]
+        service.now[0].finder.find = lambda *a, **b: gate.wait(3) and find(*a, **b)  # type: ignore[method-assign]
         found: list[int] = []
         ask_one = lambda: found.append(ask(url, "POST", "/v1/recommend", {"user_id": "u"})[0])
         threads = [threading.Thread(target=ask_one) for _ in range(10)]
@@ -118,7 +118,7 @@ def test_more_work_than_can_wait_is_refused_at_once(saved: Path, tmp_path: Path)
 def test_an_answer_that_takes_too_long_is_given_up(saved: Path, tmp_path: Path) -> None:
     with living(saved, tmp_path / "s", workers=1, seconds=0.3) as (url, service):
         find = service.now[0].finder.find
-        service.now[0].finder.find = lambda *a: time.sleep(1) or find(*a)  # type: ignore[func-returns-value,method-assign]
+        service.now[0].finder.find = lambda *a, **b: time.sleep(1) or find(*a, **b)  # type: ignore[func-returns-value,method-assign]
         status, headers, found = ask(url, "POST", "/v1/recommend", {"user_id": "u"})
         assert (status, found["type"].rpartition("#")[2], headers["retry-after"]) == (504, "late", "1")
         wait_for(lambda: service.running == 0)
@@ -128,7 +128,7 @@ def test_an_answer_that_takes_too_long_is_given_up(saved: Path, tmp_path: Path) 
 
 def test_what_nobody_foresaw_is_a_problem_without_a_trace(saved: Path, tmp_path: Path, capsys: Any) -> None:
     with living(saved, tmp_path / "s") as (url, service):
-        service.now[0].finder.find = lambda *a: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+        service.now[0].finder.find = lambda *a, **b: 1 / 0  # type: ignore[method-assign,assignment,return-value]
         status, headers, found = ask(url, "POST", "/v1/recommend", {"user_id": "u"})
         assert (status, found["title"]) == (500, "Something went wrong here")
         assert "ZeroDivision" not in json.dumps(found)

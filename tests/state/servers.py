@@ -49,6 +49,8 @@ class Postgres:
             str(self.folder),
             "-c",
             "listen_addresses=",
+            "-c",
+            "fsync=off",  # processes are killed here, not machines: what the kernel holds is safe
         ]
         self.process = subprocess.Popen(command, stdout=log, stderr=log, user=self.user, cwd=self.folder)
         log.close()

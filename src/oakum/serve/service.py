@@ -115,6 +115,8 @@ class Service:
                     self.retell()
             except OakumError:
                 self.metrics.set("oakum_state_up", 0)
+            except Exception as error:
+                self.say(f"What was told of the items cannot be used: {type(error).__name__}: {error}")
             self.reload()
 
     def reload(self) -> None:
@@ -125,12 +127,12 @@ class Service:
         self._mark = mark
         try:
             served = Served.load(self.shelf.current())
-        except OakumError as error:
+            with self._swap:  # not between the reading and the putting of another table
+                self.now = (served, ItemTable(served, self._items()))
+        except Exception as error:  # whatever is wrong with it, the watch goes on
             self.metrics.add("oakum_model_loads_total", outcome="refused")
             self.say(f"The new model is not used, the old one goes on answering: {error}")
             return
-        with self._swap:
-            self.now = (served, ItemTable(served, self._items()))
         self.metrics.add("oakum_model_loads_total", outcome="loaded")
         self._tell()
         self.say(f"Answering with {served.id}.")
