@@ -163,3 +163,33 @@ def test_attributes_told_later_lie_over_those_saved(served: Served) -> None:
 def _served(fitted: Fitted) -> Served:
     with tempfile.TemporaryDirectory() as folder:
         return Served.load(store.save(fitted, Path(folder) / "m"))
+
+
+def test_an_index_can_be_put_under_it(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from oakum.data.simulate import Market, simulate
+
+    data = simulate(Market(users=80, items=300, events=4000), seed=2)
+    folder = store.save(fit("bpr-mf", data, epochs=1, embedding_dim=8), tmp_path / "m")
+    plain, searched = Served.load(folder), Served.load(folder, "exact")
+    for wish in (
+        Wish(k=7),
+        Wish(k=300),
+        Wish(k=5, filter="price < 20"),
+        Wish(k=5, filter="price < 20", deny=["i000001"]),
+    ):
+        for user in list(plain.users)[:10]:
+            person = Person(user_id=user)
+            expected = recommend(plain, ItemTable(plain, {}), person, wish)
+            found = recommend(searched, ItemTable(searched, {}), person, wish)
+            assert [i for i, _ in found.items] == [i for i, _ in expected.items]
+    assert (
+        len(
+            recommend(
+                Served.load(folder, "planned"), ItemTable(plain, {}), person, Wish(k=9, filter="price < 15")
+            ).items
+        )
+        == 9
+    )
+    with pytest.raises(ParameterError, match="no index 'hsnw'"):
+        Served.load(folder, "hsnw")

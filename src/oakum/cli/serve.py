@@ -21,6 +21,10 @@ def run(
     max_body: Annotated[int, typer.Option(help="Largest body in bytes.")] = 1 << 20,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 10.0,
     workers: Annotated[int, typer.Option(help="Threads that score.")] = min(4, os.cpu_count() or 1),
+    index: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Search item vectors by an index: planned, exact, hnsw or ivf; by default all are scored."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as JSON once ready.")] = False,
 ) -> None:
     """Answer recommendation requests over HTTP, take in events durably, swap models without dropping a request.
@@ -44,7 +48,9 @@ def run(
     ):
         if value < low:
             raise ParameterError(f"--{option} must be at least {low}. Got {value}.")
-    settings = Settings(host=host, port=port, keys=keys, rate=rate, body=max_body, seconds=timeout, workers=workers)
+    settings = Settings(
+        host=host, port=port, keys=keys, rate=rate, body=max_body, seconds=timeout, workers=workers, index=index
+    )
 
     def ready(url: str, id: str) -> None:
         if as_json:

@@ -129,7 +129,9 @@ def recommend(served: Served, table: ItemTable, person: Person, wish: Wish) -> A
     if allowed is None:
         where, matching = Filter(exclude=exclude), None
     else:
-        where = Filter(allow=np.flatnonzero(allowed).astype(np.int32), exclude=exclude)
+        alone = wish.filter is not None and wish.allow is None and not wish.deny
+        codes_of = table.chosen(str(wish.filter))[1] if alone else np.flatnonzero(allowed).astype(np.int32)
+        where = Filter(allow=codes_of, exclude=exclude)
         matching = int(allowed.sum())
     k = min(wish.k, size)
     ranking = served.finder.find(queries, k, where, seed=wish.seed)

@@ -38,17 +38,23 @@ class ItemTable:
             columns[name] = _overlaid(name, columns.get(name), values, len(served.item_ids))
         columns["item_id"] = pl.Series("item_id", served.item_ids, dtype=pl.String)
         self.frame = pl.DataFrame(list(columns.values()))
-        self._masks: OrderedDict[str, NDArray[np.bool_]] = OrderedDict()
+        self._masks: OrderedDict[str, tuple[NDArray[np.bool_], NDArray[np.int32]]] = OrderedDict()
         self._lock = Lock()
 
     def mask(self, text: str) -> NDArray[np.bool_]:
         """The items that a filter chooses, bool [items]; do not write to it."""
+        return self.chosen(text)[0]
+
+    def chosen(self, text: str) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+        """The items that a filter chooses, as a mask and as codes: the same arrays each time, by which an index knows
+        that it has met them."""
         with self._lock:
             if text in self._masks:
                 self._masks.move_to_end(text)
                 return self._masks[text]
-        found = Expression.parse(text).mask(self.frame)
-        found.flags.writeable = False
+        mask = Expression.parse(text).mask(self.frame)
+        mask.flags.writeable = False
+        found = mask, np.flatnonzero(mask).astype(np.int32)
         with self._lock:
             self._masks[text] = found
             while len(self._masks) > MASKS:

@@ -32,20 +32,21 @@ class Finder(Protocol):
         ...
 
 
-class Exact:
-    """Scores everything; the answer that every index is measured against."""
+class Search:
+    """Finds by the model itself: all scores, or an index over its item vectors where one was asked for by kind."""
 
-    def __init__(self, fitted: Fitted) -> None:
+    def __init__(self, fitted: Fitted, kind: str | None = None) -> None:
         self.fitted = fitted
         scorer = fitted.scorer
         if hasattr(scorer, "item_vectors"):
             # A served model does not change: its table is made once, in the order in which products are taken.
             table = np.asfortranarray(scorer.item_vectors())
             scorer.item_vectors = lambda: table
+        self.index = None if kind is None else fitted.index(kind)
 
     def find(self, queries: Queries, k: int, where: Filter, *, seed: int | None = None) -> Ranking:
         """The best `k` items of each request under a filter."""
-        return self.fitted.rank(queries, k, where=where, seed=seed)
+        return self.fitted.rank(queries, k, where=where, seed=seed, index=self.index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +65,9 @@ class Served:
     finder: Finder
 
     @classmethod
-    def load(cls, folder: Path) -> Served:
-        """Read a saved model and make it ready to answer. Raises `ModelFileError` in words."""
+    def load(cls, folder: Path, index: str | None = None) -> Served:
+        """Read a saved model and make it ready to answer, searched by an index of that kind. Raises `ModelFileError` in
+        words."""
         fitted = store.load(folder)
         digest = sha256((folder / "schema.json").read_bytes()).hexdigest()
         users = {str(u): c for c, u in enumerate(fitted.users.ids.to_list())}
@@ -75,7 +77,7 @@ class Served:
             popular = popular[np.isin(popular, own)]
         served = cls(
             fitted, folder, f"{fitted.spec.slug}-{digest[:12]}", fitted.record.data[:16], users,
-            {i: c for c, i in enumerate(names)}, names, popular, Exact(fitted),
+            {i: c for c, i in enumerate(names)}, names, popular, Search(fitted, index),
         )  # fmt: skip
         served._warm()
         return served

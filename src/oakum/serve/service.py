@@ -34,7 +34,7 @@ class Service:
         self.metrics = Metrics()
         self.shelf = Shelf(model)
         self._mark = self.shelf.mark()
-        served = Served.load(self.shelf.current())
+        served = Served.load(self.shelf.current(), settings.index)
         self._told = state.poll().get("items")
         self.now: tuple[Served, ItemTable] = (served, ItemTable(served, state.items()))
         self._tell()
@@ -126,7 +126,7 @@ class Service:
             return
         self._mark = mark
         try:
-            served = Served.load(self.shelf.current())
+            served = Served.load(self.shelf.current(), self.settings.index)
             with self._swap:  # not between the reading and the putting of another table
                 self.now = (served, ItemTable(served, self._items()))
         except Exception as error:  # whatever is wrong with it, the watch goes on

@@ -13,7 +13,7 @@ class Settings:
     that one key (or address) may make, in bursts of twice that; None: 500 where keys are needed, no limit elsewhere.
     body: largest body in bytes. seconds: longest a request may take, and longest it may take to arrive. workers: threads
     that score; waiting: requests that may wait for one. connections: open ones. poll: seconds between looks for a new
-    model. drain: seconds that running requests have when the service stops."""
+    model. drain: seconds that running requests have when the service stops. index: kind of the index to search; None: all scores."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -26,6 +26,7 @@ class Settings:
     connections: int = 1024
     poll: float = 1.0
     drain: float = 15.0
+    index: str | None = None
 
     @property
     def loopback(self) -> bool:
