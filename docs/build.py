@@ -50,7 +50,7 @@ def page(e: Entry, rows: list[dict[str, object]]) -> str:
         parts.append("## Settings")
         rows_ = [[f"`{f.name}`", f.kind, f.range or "", f.default, f.doc] for f in settings]
         parts.append(table(["name", "type", "range", "default", "meaning"], rows_))
-    if hasattr(cls, "plan"):
+    if hasattr(cls(), "plan"):
         plan = {k: v for k, v in cls().plan().to_json().items() if v is not None}
         parts.append("Training, unless you say otherwise: " + ", ".join(f"`{k}` {v}" for k, v in plan.items()) + ".")
     if e.deviations:

@@ -42,6 +42,8 @@ def fit(
         cls = load_class(system, "model")
         own, of_plan = divide(cls, settings)
         spec = cls.make(**own)
+        if of_plan and not spec_is_learned(spec):
+            raise ParameterError(f"'{spec.slug}' is computed in closed form and has no {', '.join(of_plan)}.")
         plan = plan if not of_plan else {**dict(plan or {}), **of_plan}  # type: ignore[arg-type]
     else:
         spec = system.replace(**settings) if settings else system

@@ -16,6 +16,19 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     return F.softplus(negative - positive.unsqueeze(-1)).mean(-1)
 
 
+def bpr_max(positive: Tensor, negative: Tensor, penalty: float = 1.0, other: Tensor | None = None) -> Tensor:
+    """−log Σ_j p_j σ(s⁺ − s_j) + penalty Σ_j p_j s_j², p the softmax over the negatives. [b], [b, n] -> [b].
+
+    The negatives that score highest count most (Hidasi & Karatzoglou 2018). other: bool [b, n], false where a negative
+    is left out; a row without any costs 0.
+    """
+    kept = torch.ones_like(negative, dtype=torch.bool) if other is None else other
+    log_p = torch.log_softmax(negative.masked_fill(~kept, -1e9), -1)
+    rank = -torch.logsumexp(log_p + F.logsigmoid(positive.unsqueeze(-1) - negative), -1)
+    loss = rank + penalty * (log_p.exp() * negative**2).sum(-1)
+    return torch.where(kept.any(-1), loss, torch.zeros_like(loss))
+
+
 def binary_cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:
     """−log σ(s⁺) − mean log σ(−s⁻). [b], [b, n] -> [b]."""
     return F.softplus(-positive) + F.softplus(negative).mean(-1)
@@ -26,6 +39,11 @@ def against(query: Tensor, negative: Tensor) -> Tensor:
     if len(negative) == 1:
         return query @ negative[0].T
     return torch.einsum("bd,bnd->bn", query, negative)
+
+
+def log_loss(logit: Tensor, label: Tensor) -> Tensor:
+    """−y log σ(z) − (1 − y) log σ(−z), in nats. [b], [b] -> [b]."""
+    return F.softplus(logit) - label * logit
 
 
 def sampled_softmax(positive: Tensor, negative: Tensor, log_q: Tensor | None = None) -> Tensor:
@@ -162,6 +180,24 @@ def inverse_propensity(
     return share * if_one + rest
 
 
+def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    """Contrastive loss of two views of b things, each against both views of all others (Chen et al. 2020). [b, d] -> [b].
+
+    Stacked to 2b unit vectors, row i is −log exp(sim(i, i⁺) / T) / Σ_{k ≠ i} exp(sim(i, k) / T); the positive stays in the
+    sum. The two rows of a thing are averaged. ln(2b − 1) where all vectors are equal.
+    """
+    both = F.normalize(torch.cat([a, b]), dim=-1)
+    logits = both @ both.T / temperature
+    logits = logits.masked_fill(torch.eye(len(both), dtype=torch.bool, device=both.device), -torch.inf)
+    own = (both[: len(a)] * both[len(a) :]).sum(-1) / temperature
+    return torch.logsumexp(logits, -1).view(2, -1).mean(0) - own
+
+
+def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
+    """max(0, ‖a − p‖₂ − ‖a − n‖₂ + margin): the positive nearer than the negative by a margin. [b, d] -> [b]."""
+    return F.relu((anchor - positive).norm(dim=-1) - (anchor - negative).norm(dim=-1) + margin)
+
+
 def l2(*rows: Tensor) -> Tensor:
     """Half the summed squares of each row over all given tables: ½ Σ |v|². [b, d]... or [b, n, d] -> [b]."""
     return 0.5 * sum(((r * r).flatten(1).sum(-1) for r in rows), start=torch.zeros((), device=rows[0].device))
@@ -172,3 +208,8 @@ def weighted(loss: Tensor, weight: Tensor, *, normalise: bool = True) -> Tensor:
     if normalise:
         weight = weight * (len(weight) / weight.sum().clamp_min(1e-12))
     return loss * weight
+
+
+def effective_share(weight: Tensor) -> Tensor:
+    """(Σ w)² / (n Σ w²), in (0, 1]: the share of the rows that weighting leaves, as it were. [b] -> []."""
+    return weight.sum() ** 2 / (len(weight) * (weight**2).sum()).clamp_min(1e-12)

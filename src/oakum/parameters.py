@@ -146,8 +146,12 @@ class Spec(Parameters):
     """What a system is: hyper-parameters that build an empty model from sizes alone.
 
     `build` sees the schema (numbers of users, items, fields), never the data, so a saved model can be rebuilt
-    without its log.
+    without its log. `unknown_ids` says what becomes of ids in a newcomer's history that the model has never seen:
+    "ignore" answers from the rest and names them, "refuse" is for systems whose ids are a standard's own, where a
+    strange one is a slip of the pen.
     """
+
+    unknown_ids: ClassVar[str] = "ignore"
 
     def build(self, schema: Any) -> Any:
         """An untrained model of the right sizes."""
@@ -203,10 +207,18 @@ def _checked(owner: str, field: Field, value: Any) -> Any:
         value = field.type(value)
         if field.range is not None and not field.range.holds(value):
             raise refuse(f"{'an int' if field.type is int else 'a float'} {field.range}")
+    elif get_origin(field.type) is tuple:
+        inner = get_args(field.type)[0]
+        right = (int, float) if inner is float else inner
+        if not isinstance(value, tuple | list) or not all(isinstance(v, right) for v in value):
+            raise refuse(f"a list of {inner.__name__}")
+        value = tuple(value)
     elif field.type is bool and not isinstance(value, bool):
         raise refuse("true or false")
     elif field.type is str and not isinstance(value, str):
         raise refuse("text")
+    elif isinstance(field.type, type) and issubclass(field.type, Parameters) and not isinstance(value, field.type):
+        raise refuse(f"a {field.kind}")
     return value
 
 

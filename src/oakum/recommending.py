@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from oakum.data import Filter, Ids, Queries, Ragged, Ranking
 from oakum.kernels.topk import tie_ranks, topk, topk_scores
+from oakum.seeds import derive
+
+LISTS_AT_ONCE = 256  # requests a model is asked to make lists for at once; fixed, since drawn lists depend on it
 
 
 def rank(
@@ -18,26 +21,33 @@ def rank(
     *,
     where: Filter | None = None,
     popularity: NDArray[np.float32] | None = None,
+    seed: int | None = None,
     block_bytes: int = 1 << 25,
 ) -> Ranking:
     """The best `k` items of each request.
 
-    Uses `query_vectors` / `item_vectors` where the model has them, `score` otherwise; memory is bounded by
-    `block_bytes` of scores either way. Fewer than k come back only where fewer are allowed or can be scored.
-    With `popularity` [items], requests for which the model cannot say anything are answered by it and flagged.
+    Asks the model for its lists where it makes them itself (`recommend_lists`; drawn where `seed` is given, its best
+    guess without), uses `query_vectors` / `item_vectors` where it has them, `score` otherwise; memory is bounded by
+    `block_bytes` of scores either way. Fewer than k come back only where fewer are allowed or can be scored. With
+    `popularity` [items], requests for which the model cannot say anything are answered by it and flagged.
     """
     where = where or Filter()
-    vectors = hasattr(model, "query_vectors") and hasattr(model, "item_vectors")
+    lists = hasattr(model, "recommend_lists")
+    vectors = not lists and hasattr(model, "query_vectors") and hasattr(model, "item_vectors")
     table = model.item_vectors() if vectors else None
     found: list[Ids] = []
     values: list[NDArray[np.float32]] = []
-    step = 1024
+    step = LISTS_AT_ONCE if lists else 1024
     start = 0
     while start < len(queries):
-        part = queries.take(np.arange(start, min(start + step, len(queries))))
-        exclude = None if where.exclude is None else where.exclude.take(np.arange(start, start + len(part)))
-        if table is not None:
-            blank = _blank(where, len(table))
+        at = np.arange(start, min(start + step, len(queries)))
+        part, rules = queries.take(at), where.take(at)
+        exclude = rules.exclude
+        if lists:
+            made = model.recommend_lists(part, k, rules, None if seed is None else derive(seed, "lists", start))
+            items, scores = made.items, made.scores
+        elif table is not None:
+            blank = where.closed(len(table))
             items, scores = topk(
                 model.query_vectors(part), table, k, exclude=exclude, blank=blank, block_bytes=block_bytes
             )
@@ -62,22 +72,10 @@ def rank(
     return Ranking(items, scores, silent)
 
 
-def _blank(where: Filter, num_items: int) -> NDArray[np.bool_] | None:
-    if where.allow is None and where.deny is None:
-        return None
-    blank = np.zeros(num_items, bool)
-    if where.allow is not None:
-        blank[:] = True
-        blank[where.allow] = False
-    if where.deny is not None:
-        blank[where.deny] = True
-    return blank
-
-
 def _from_scores(
     block: NDArray[np.float32], k: int, where: Filter, exclude: Ragged | None
 ) -> tuple[Ids, NDArray[np.float32]]:
-    blank = _blank(where, block.shape[1])
+    blank = where.closed(block.shape[1])
     if blank is not None:
         block = np.where(blank, np.float32(np.nan), block)
     return topk_scores(np.array(block, np.float32), k, exclude=exclude)
@@ -103,3 +101,16 @@ def rank_among(model: Any, queries: Queries, candidates: Ragged, k: int, *, bloc
         found[at, : order.shape[1]] = np.where(np.isnan(kept), -1, np.take_along_axis(table, order, 1))
         values[at, : order.shape[1]] = kept
     return Ranking(found, values)
+
+
+def interleaved(lists: Ids, k: int) -> Ids:
+    """Several lists of each request as one: all first places, then all second ones, ...; the first `k` distinct items.
+
+    lists: int32 [lists, q, places], -1 where one ends early. Returns int32 [q, k], -1 at the end of short ones.
+    """
+    out = np.full((lists.shape[1], k), -1, np.int32)
+    flat = lists.transpose(1, 2, 0).reshape(lists.shape[1], -1)
+    for r, row in enumerate(flat.tolist()):
+        kept = [i for i in dict.fromkeys(row) if i >= 0][:k]
+        out[r, : len(kept)] = kept
+    return out

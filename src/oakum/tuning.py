@@ -19,7 +19,7 @@ def space(slug: str) -> list[Field]:
     """The hyper-parameters that name a search range or choices: of the system, and of its plan where it has one."""
     cls = load_class(slug, "model")
     out = [f for f in fields(cls) if (f.range and f.range.search) or f.choices]
-    if hasattr(cls, "plan"):
+    if hasattr(cls(), "plan"):
         out += [f for f in fields(Plan) if f.name in ("learning_rate", "batch_size")]
     return out
 

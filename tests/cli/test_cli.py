@@ -261,3 +261,14 @@ def test_an_interrupted_fit_resumes_to_the_same_model(log: Path, tmp_path: Path)
     a, b = ((tmp_path / n / "weights.safetensors").read_bytes() for n in ("straight", "stopped"))
     assert a == b
     assert not state.exists()
+
+
+def test_techniques_are_recommended_exported_and_refused_by_name(tmp_path: Path) -> None:
+    reports = [{"id": i, "mitre_techniques": {f"T{1000 + (i * j) % 9}": 1 for j in range(1, 5)}} for i in range(1, 30)]
+    source = tmp_path / "reports.json"
+    source.write_text(json.dumps({"reports": reports}))
+    oakum("fit", "tie", source, "--out", tmp_path / "m")
+    found = json.loads(oakum("recommend", tmp_path / "m", "--history", "T1001,T1002", "--json").stdout)
+    assert len(found[0]["items"]) >= 5
+    assert "T7777" in oakum("recommend", tmp_path / "m", "--history", "T1001,T7777", code=2).stderr
+    assert "vectors of 29 users" in oakum("export", tmp_path / "m", "--out", tmp_path / "v.safetensors").stdout

@@ -25,7 +25,7 @@ def settings(slug: str, folder: Path | None) -> dict[str, Any]:
     return {
         **plan,
         "epochs": 4,
-        "batch_size": 12 if contract.get("sequence") else 128,
+        "batch_size": 12 if contract.get("sequence") or contract.get("users") else 128,
         "evaluate_every": 1,
         "checkpoint": None if folder is None else str(folder),
     }

@@ -79,3 +79,22 @@ def test_diversity_of_equal_items_is_zero_and_needs_something_to_compare():
     assert beyond.intra_list_diversity(ranking([[0, 1, 2]]), 3, item_vectors=same)[0] == pytest.approx(0, abs=1e-12)
     with pytest.raises(DataError, match="vectors or item categories"):
         beyond.intra_list_diversity(ranking([[0, 1]]), 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 3), max_size=2, unique=True), min_size=6, max_size=6), st.integers(1, 5))
+def test_the_spread_of_categories_is_counted_by_hand(categories, k):
+    lists = [[0, 1, 2, 3, 4], [5], []]
+    count, bits = beyond.category_spread(ranking(lists, k=5), k, Ragged.of(categories))
+    for r, own in enumerate(lists):
+        mass = {}
+        for item in own[:k]:
+            for c in categories[item]:
+                mass[c] = mass.get(c, 0) + 1 / len(categories[item])
+        if not mass:
+            assert np.isnan(count[r])
+            assert np.isnan(bits[r])
+            continue
+        p = np.array(list(mass.values())) / sum(mass.values())
+        assert count[r] == len(mass)
+        assert bits[r] == pytest.approx(-(p * np.log2(p)).sum(), abs=1e-12)

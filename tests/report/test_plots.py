@@ -24,7 +24,7 @@ SERIES = [
 ]
 
 
-def plot(kind: Literal["bars", "lines", "heat"], **more: Any) -> Plot:
+def plot(kind: Literal["bars", "lines", "heat", "points"], **more: Any) -> Plot:
     values: dict[str, Any] = {
         "title": "T",
         "alt": "what it shows",
@@ -35,8 +35,8 @@ def plot(kind: Literal["bars", "lines", "heat"], **more: Any) -> Plot:
     return Plot(kind=kind, **{**values, **more})
 
 
-@pytest.mark.parametrize("kind", ["bars", "lines", "heat"])
-def test_a_plot_is_words_and_classes(kind: Literal["bars", "lines", "heat"]) -> None:
+@pytest.mark.parametrize("kind", ["bars", "lines", "heat", "points"])
+def test_a_plot_is_words_and_classes(kind: Literal["bars", "lines", "heat", "points"]) -> None:
     svg = draw(plot(kind), "p1")
     root = ElementTree.fromstring(svg)
     assert root.get("role") == "img"
@@ -51,6 +51,20 @@ def test_a_plot_is_words_and_classes(kind: Literal["bars", "lines", "heat"]) -> 
     assert all(i.startswith("p1-") for i in re.findall(r' id="([^"]+)"', svg))
     assert all(i.startswith("p1-") for i in re.findall(r"url\(#([^)]+)\)", svg))
     assert set(re.findall(r"url\(#([^)]+)\)", svg)) <= set(re.findall(r' id="([^"]+)"', svg))
+
+
+def test_a_map_names_its_points() -> None:
+    series = [{"name": "one", "x": [1.0, 2.0], "y": [0.5, 0.1], "names": ["T1", "T2"], "labels": ["", "T2"]}]
+    found = plot("points", series=series)
+    texts = {
+        (e.text or "").strip()
+        for e in ElementTree.fromstring(draw(found, "p")).iter("{http://www.w3.org/2000/svg}text")
+    }
+    assert "T2" in texts
+    assert "T1" not in texts
+    head, rows = table_of(found)
+    assert [r[:2] for r in rows] == [["T1", "one"], ["T2", "one"]]
+    assert len(head) == len(rows[0])
 
 
 def test_names_are_not_formulas_nor_markup() -> None:

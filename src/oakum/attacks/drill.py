@@ -107,8 +107,7 @@ class Yardstick:
         if len(self.targets):
             out = exposures(fitted, self.people, self.histories, self.targets, self.owned, self.k)
         if self.truth is not None:
-            where = Filter(exclude=self.truth.histories)
-            ranking = fitted.rank(self.truth.queries, 10, where=where, fallback=True)
+            ranking = fitted.rank(self.truth.queries, 10, where=self.truth.filter(), fallback=True)
             out["ndcg@10"] = measure(ranking, self.truth, ["ndcg@10"])["ndcg@10"]
         return out
 

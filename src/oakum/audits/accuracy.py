@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from oakum.audits.base import Audit, Subject, goodness, percent, within
-from oakum.audits.record import Finding, SystemResult
+from oakum.audits.record import Finding, Plot, SystemResult
 from oakum.audits.trials import Result, Trial
 from oakum.data import Queries
 from oakum.metrics import measure
@@ -160,6 +160,9 @@ class AccuracyAudit(Audit):
                             "seed_noise": r.seed_noise,
                         }
                         for r in rows
+                    ],
+                    plots=[
+                        Plot(**p) for p in results[f"{row.slug} seed {subject.seeds[0]}"].record.get("pictures", ())
                     ],
                     advice=""
                     if beats

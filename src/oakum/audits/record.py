@@ -27,14 +27,15 @@ class Cure:
 @dataclass(frozen=True, kw_only=True)
 class Plot:
     """Figures that people would rather look at. kind: bars (labels, values with intervals), lines (x, y by series,
-    with low and high) or heat (rows × columns). alt: the sentence a screen reader says."""
+    with low and high), heat (rows × columns) or points (a map: x, y, names, and labels where a point is named in the
+    drawing). alt: the sentence a screen reader says."""
 
-    kind: Literal["bars", "lines", "heat"]
+    kind: Literal["bars", "lines", "heat", "points"]
     title: str
     alt: str
     x_label: str = ""
     y_label: str = ""
-    series: Sequence[Mapping[str, Any]] = ()  # each: name, x [n], y [n], low [n]?, high [n]?
+    series: Sequence[Mapping[str, Any]] = ()  # each: name, x [n], y [n], low [n]?, high [n]?, names [n]?, labels [n]?
     log_x: bool = False
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oakum.data import Dataset, Filter, Ids, Queries
+from oakum.engine.closed import Pictured
 from oakum.engine.progress import Progress, Silent
 from oakum.parameters import Spec
 
@@ -79,6 +80,12 @@ class Bench:
     split: Any = None
     changes: Mapping[str, Any] = field(default_factory=dict)  # key -> (base key, Change): applied in the worker
 
+    @property
+    def allow(self) -> Ids | None:
+        """The items that are ranked; None for all."""
+        found: Ids | None = None if self.split is None else self.split.candidates
+        return found
+
     def dataset(self, key: str) -> Dataset:
         """The training set of a key, changes applied."""
         if key in self.changes:
@@ -98,6 +105,8 @@ class Bench:
         """The identity of the questions."""
         sha = hashlib.sha256(np.ascontiguousarray(self.users).data)
         sha.update(np.ascontiguousarray(self.newcomers).data)
+        if self.allow is not None:
+            sha.update(np.ascontiguousarray(self.allow).data)
         return sha.hexdigest()
 
 
@@ -123,20 +132,24 @@ def run_trial(bench: Bench, trial: Trial, progress: Progress | None = None) -> R
     if trial.tune:
         empty = np.empty((0, K), np.int32)
         return Result(empty, empty.astype(np.float32), empty, record)
+    if isinstance(fitted.model, Pictured) and trial.data == "clean" and trial.defence is None:
+        record["pictures"] = fitted.model.pictures(data, seed=trial.seed)
     # The questions are always asked with the clean histories: a defence may drop events, a person keeps theirs.
     clean = bench.datasets["clean"]
-    lists, scores = _ask(scorer, clean, bench.users, newcomer=False)
-    newcomer_lists, _ = _ask(scorer, clean, bench.newcomers, newcomer=True)
+    lists, scores = _ask(scorer, clean, bench.users, bench.allow, newcomer=False)
+    newcomer_lists, _ = _ask(scorer, clean, bench.newcomers, bench.allow, newcomer=True)
     record["seconds"] = round(time.monotonic() - began, 3)
     return Result(lists, scores, newcomer_lists, record)
 
 
-def _ask(scorer: Any, data: Dataset, users: Ids, *, newcomer: bool) -> tuple[Ids, NDArray[np.float32]]:
+def _ask(
+    scorer: Any, data: Dataset, users: Ids, allow: Ids | None, *, newcomer: bool
+) -> tuple[Ids, NDArray[np.float32]]:
     from oakum.recommending import rank
 
     histories = data.histories.take(users)
     names = np.where(newcomer | (histories.lengths == 0), -1, users).astype(np.int32)
-    ranking = rank(scorer, Queries(names, histories), K, where=Filter(exclude=histories))
+    ranking = rank(scorer, Queries(names, histories), K, where=Filter(allow, None, histories))
     return ranking.items, ranking.scores
 
 

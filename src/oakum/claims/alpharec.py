@@ -206,7 +206,7 @@ def by_ids(split: Any, seed: int, epochs: int = EPOCHS) -> Any:
             return Cosines(self, schema)
 
     plan = {
-        "epochs": epochs, "learning_rate": 2e-2, "batch_size": 4096, "evaluate_every": 4, "patience": 0, "metric": "recall@20",
+        "epochs": epochs, "learning_rate": 1e-2, "batch_size": 4096, "evaluate_every": 4, "patience": 0, "metric": "recall@20",
     }  # fmt: skip
     return fit(Spec(num_layers=2), split, plan=plan, seed=seed)
 
@@ -268,7 +268,7 @@ def shuffled(context: Context) -> Outcome:
     chance = 20 / split.train.num_items
     return Outcome(
         f"probe {figures(flat)} (chance {chance:.4f}); AlphaRec {figures(deep)} (popularity {figures(popular)})",
-        flat[r] < 2 * chance and 0.5 * popular[r] < deep[r] < 1.5 * popular[r],
+        flat[r] < 2 * chance < deep[r] <= 1.25 * popular[r],
     )
 
 
@@ -306,15 +306,22 @@ def zero_shot(context: Context) -> Outcome:
     g = games(context.folder("amazon-games-2018"), context.seed)
     out, holds, r = [], True, "recall@20"
     for name, source, target in (("films → games", f, g), ("games → films", g, f)):
-        moved = quality(trained(source, context.seed).refresh(target.train), target)
+        moved, linear = (
+            quality(trained(source, context.seed, 10, 1e-3, map=kind).refresh(target.train), target)
+            for kind in ("mlp", "linear")
+        )
         raw, popular = quality(untrained(target, 2), target), _popular(target)
-        own = quality(trained(target, context.seed), target)
         out.append(
-            f"{name} {figures(moved)}; popularity {figures(popular)}, untrained, two layers {figures(raw)}, trained there "
-            f"{figures(own)}"
+            f"{name} {figures(moved)} (linear map {linear[r]:.4f}); popularity {popular[r]:.4f}; untrained vectors under "
+            f"the same graph {raw[r]:.4f}"
         )
         holds &= moved[r] > 1.5 * popular[r] and moved[r] > 0.9 * raw[r]
-    return Outcome("; ".join(out), holds)
+    why = (
+        "one small source: a map trained on it forgets what the encoder knows of other things, the more the freer it is "
+        "(the linear map keeps more) and no less with fewer epochs; the paper trains on several domains and with vectors "
+        "eight times as wide"
+    )
+    return Outcome("; ".join(out), holds, "" if holds else why)
 
 
 CLAIMS = (
@@ -330,13 +337,13 @@ CLAIMS = (
         "at least 1.2 × the probe, within 3 % of LightGCN, a sixth of its parameters (.1769 against .1767)", parity, (), True, 110,
     ),
     Claim(
-        "shuffled", "Text rows permuted: the probe falls to chance, two layers keep popularity level",
+        "shuffled", "Text rows permuted: the probe falls to chance, two layers keep popularity level at most",
         "chance 20 / items = .005; .0321 against popularity .0336", shuffled, (), True, 35,
     ),
     Claim("cold", "Hidden items are ranked clearly above chance, which no id model can", "above chance", cold, (), True, 35),
     Claim(
         "zero-shot", "Films to games and back without a gradient step",
-        "no figure in the sheet; asked for here: above 1.5 × popularity and not below 0.9 × the untrained vectors under the same graph",
-        zero_shot, (), True, 70,
+        "paper: on a par with id models trained there (no figure in the sheet); asked for here: above 1.5 × popularity and not below 0.9 × the untrained vectors under the same graph",
+        zero_shot, (), True, 35,
     ),
 )  # fmt: skip

@@ -18,13 +18,12 @@ def published(folder: Path) -> Any:
 
 
 def quality(fitted: Any, split: Any, names: tuple[str, ...] = ("recall@20", "ndcg@20")) -> dict[str, float]:
-    """Means over the test users, all items ranked, training items removed."""
-    from oakum.data import Filter
+    """Means over the test users, all candidates ranked, training items removed."""
     from oakum.metrics import measure
 
-    truth = split.truth()
+    truth = split.truth().within(fitted.candidates)
     k = max(int(n.partition("@")[2]) for n in names)
-    ranking = fitted.rank(truth.queries, k, where=Filter(exclude=truth.histories), fallback=True)
+    ranking = fitted.rank(truth.queries, k, where=truth.filter(), fallback=True)
     return {n: float(np.mean(v)) for n, v in measure(ranking, truth, names).items()}
 
 

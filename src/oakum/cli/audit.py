@@ -28,6 +28,7 @@ def run(
     ] = 0,
     threshold: Annotated[float, typer.Option(help="Exit 1 where a finding's loss reaches this (0 to 1).")] = 0.5,
     set_: Annotated[list[str], typer.Option("--set", help="name=value for the training plan, e.g. epochs=20.")] = [],  # noqa: B006
+    target: Annotated[Optional[str], typer.Option(help="Ask for this domain only; items need a column domain.")] = None,  # noqa: UP045
     user: Annotated[Optional[str], typer.Option(help="Column of the user.")] = None,  # noqa: UP045
     item: Annotated[Optional[str], typer.Option(help="Column of the item.")] = None,  # noqa: UP045
     value: Annotated[Optional[str], typer.Option(help="Column of the value.")] = None,  # noqa: UP045
@@ -56,7 +57,7 @@ def run(
         say("No log given: auditing a simulated market whose true tastes are known.")
         parts = split_by(simulate(Market(), seed=seed), split, seed=seed)
     else:
-        parts = read_split(log, split, seed, {"user": user, "item": item, "value": value, "time": time})
+        parts = read_split(log, split, seed, {"user": user, "item": item, "value": value, "time": time}, target)
     texts = settings(set_)
     parsed = Plan.parse(texts)
     plan = {k: getattr(parsed, k) for k in texts}

@@ -38,21 +38,25 @@ def read_log(
     return data
 
 
-def read_split(path: str, rule: str, seed: int, columns: dict[str, str | None] | None = None) -> Any:
-    """A split of a log; a folder with train and test files is taken as published."""
+def read_split(
+    path: str, rule: str, seed: int, columns: dict[str, str | None] | None = None, target: str | None = None
+) -> Any:
+    """A split of a log; a folder with train and test files is taken as published. target: the domain asked for."""
     from oakum.data.read import read_parts
+    from oakum.data.readers.folder import set_at
     from oakum.splits import split, split_from_parts
 
     folder = Path(path)
-    if folder.is_dir() and rule in ("auto", "files") and any(folder.glob("train*")) and any(folder.glob("test*")):
+    parted = set_at(folder) if not folder.is_dir() else any(folder.glob("train*")) and any(folder.glob("test*"))
+    if parted and rule in ("auto", "files"):
         given: dict[str, Any] = {k: v for k, v in (columns or {}).items() if v}
         train, test, valid = read_parts(folder, **given)
         say(f"Took the train and test files of {path} as published parts.")
-        return split_from_parts(train, test, valid, seed=seed)
+        return split_from_parts(train, test, valid, target=target, seed=seed)
     data = read_log(path, **(columns or {}))
     if rule == "files":
         raise DataError(f"{path} holds no train and test files; name a folder that does, or another split.")
-    return split(data, rule, seed=seed)
+    return split(data, rule, target=None if rule == "none" else target, seed=seed)
 
 
 def say(text: str) -> None:

@@ -25,7 +25,7 @@ def run(
         {"name": f.name, "type": f.kind, "range": str(f.range or ""), "default": f.default, "meaning": f.doc}
         for f in fields(cls)
     ]
-    plan = cls().plan().to_json() if hasattr(cls, "plan") else {}
+    plan = cls().plan().to_json() if hasattr(cls(), "plan") else {}
     value = {
         "slug": e.slug, "title": e.title, "year": e.year, "kind": e.kind, "task": list(e.task), "needs": list(e.needs), "code": e.code,
         "paper": e.paper, "summary": e.summary, "newcomers": e.folds_in, "deviations": list(e.deviations), "settings": settings,

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from oakum.data.dataset import Dataset
+from oakum.data.domains import COLUMN, domains, has_domains, item_domain
 from oakum.errors import DataError, ParameterError, nearest
 from oakum.files import whole
 
@@ -16,19 +17,20 @@ _SINCE_1973 = 10**14  # microseconds above which whole microseconds cannot be ta
 
 
 def frame_from(data: Dataset) -> pl.DataFrame:
-    """The events under their own ids: user_id, item_id, rating?, timestamp?, context fields.
+    """The events under their own ids: user_id, item_id, rating?, timestamp?, context fields, the domain of the item where it has one.
 
     timestamp: whole seconds where all times are; else whole microseconds, or (before March 1973, where their
     size would not tell the unit) seconds with a fraction.
 
     """
     log = data.interactions
-    columns: dict[str, object] = {
-        "user_id": data.users.ids.gather(log.users.astype(np.int64)),
-        "item_id": data.items.ids.gather(log.items.astype(np.int64)),
-    }
+    columns: dict[str, object] = {}
+    if len(data.users):
+        columns["user_id"] = data.users.ids.gather(log.users.astype(np.int64))
+    if len(data.items):
+        columns["item_id"] = data.items.ids.gather(log.items.astype(np.int64))
     if log.values is not None:
-        columns["rating"] = log.values
+        columns["rating" if data.has_pairs else "label"] = log.values
     if log.times is not None:
         if not (log.times % 1_000_000).any():
             columns["timestamp"] = log.times // 1_000_000
@@ -37,6 +39,9 @@ def frame_from(data: Dataset) -> pl.DataFrame:
         else:
             columns["timestamp"] = log.times / 1e6
     columns.update({k: v for k, v in log.fields.items() if k not in columns})
+    if has_domains(data) and COLUMN not in columns:
+        names = pl.Series(domains(data).names, dtype=pl.String)
+        columns[COLUMN] = names.gather(pl.Series(item_domain(data)[log.items]).replace(-1, None))
     return pl.DataFrame(columns)
 
 
@@ -50,6 +55,8 @@ def convert(data: Dataset, path: str | Path) -> Path:
 
     """
     path = Path(path)
+    if path.suffix in (".txt", ".inter") and not data.has_pairs:
+        raise DataError(f"'{data.name}' has no users or no items, which {path.suffix} is about. Choose another ending.")
     if path.suffix not in ENDINGS:
         raise ParameterError(
             f"'{path.name}' ends in none of {', '.join(ENDINGS)}, so its format is not "

@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from oakum.data.coding import as_ids, codes_of, vocabulary_of
 from oakum.data.columns import NAMES, plain
-from oakum.data.dataset import Relation
+from oakum.data.dataset import Dataset, Relation
 from oakum.data.issues import Issue, Judge, refuse
 from oakum.data.ragged import Ids
 from oakum.data.readers import open_table
 from oakum.data.readers.table import Table
 from oakum.data.vocabulary import Vocabulary
+from oakum.errors import DataError
 
 _FRIENDS = {"user": ("friend", "trust", "follow", "truster", "trustee", "neighbour_user", "neighbor_user")}
 _KINDS = 100  # more relation types than this in one table are not split
@@ -108,6 +110,22 @@ def relations_of(
             held = None if weights is None else weights[mask]
             out[key] = Relation(sides[0], sides[1], codes[0][mask], codes[1][mask], held)
     return out, tables
+
+
+def item_groups(data: Dataset, columns: str) -> NDArray[np.int64]:
+    """The group of each item by these columns of the item table together (names with commas), int64 [items] from 0; one
+    group where none are named. Raises `DataError` for a column that is not there."""
+    names = [c.strip() for c in columns.split(",") if c.strip()]
+    if not names:
+        return np.zeros(data.num_items, np.int64)
+    table = data.tables.get("items", pl.DataFrame())
+    if missing := [n for n in names if n not in table.columns]:
+        have = ", ".join(table.columns) or "no columns"
+        raise DataError(
+            f"The item table of '{data.name}' has no column '{missing[0]}' to group its items by; it has {have}."
+        )
+    labels = table.select(pl.concat_str([pl.col(n).cast(pl.String).fill_null("?") for n in names], separator="\x1f"))
+    return np.unique(labels.to_series().to_numpy(), return_inverse=True)[1].astype(np.int64)
 
 
 def _whole(table: Table) -> pl.DataFrame:

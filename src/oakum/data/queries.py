@@ -50,6 +50,31 @@ class Filter:
     deny: Ids | None = None
     exclude: Ragged | None = None
 
+    def take(self, index: NDArray[np.integer]) -> Filter:
+        """The same rules for the requests at these positions."""
+        return Filter(self.allow, self.deny, None if self.exclude is None else self.exclude.take(index))
+
+    def closed(self, num_items: int) -> NDArray[np.bool_] | None:
+        """Which items nobody may be shown, bool [items]; None where all may be."""
+        if self.allow is None and self.deny is None:
+            return None
+        out = np.full(num_items, self.allow is not None)
+        if self.allow is not None:
+            out[self.allow] = False
+        if self.deny is not None:
+            out[self.deny] = True
+        return out
+
+    def closed_rows(self, num_items: int, rows: int) -> NDArray[np.bool_]:
+        """Which items each of `rows` requests may not be shown, bool [rows, items]."""
+        shut = self.closed(num_items)
+        out = np.zeros((rows, num_items), bool)
+        if shut is not None:
+            out |= shut
+        if self.exclude is not None:
+            out[self.exclude.owners(), self.exclude.items] = True
+        return out
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:

@@ -66,6 +66,18 @@ class Ragged:
         keep = np.minimum(self.lengths, n)
         return self._gather(self.offsets[1:] - keep, keep)
 
+    def keep(self, mask: NDArray[np.bool_]) -> Ragged:
+        """The events where the mask [e] is true, every row in its order."""
+        if mask.all():
+            return self
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(mask)])
+        pick = lambda a: None if a is None else a[mask]
+        return Ragged(before[self.offsets], self.items[mask], pick(self.times), pick(self.values), pick(self.rows))
+
+    def only(self, items: NDArray[np.bool_]) -> Ragged:
+        """The rows without the events of other items than these, bool [items]."""
+        return self.keep(items[self.items])
+
     def _gather(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Ragged:
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])

@@ -13,10 +13,12 @@ import polars as pl
 
 from oakum.data.assemble import assemble, stacked
 from oakum.data.dataset import Dataset, Relation
+from oakum.data.domains import COLUMN, domains_from_log
 from oakum.data.features import feature_table, relations_of
 from oakum.data.interactions import Interactions
 from oakum.data.issues import Judge, refuse
 from oakum.data.readers import Table, open_table, path_of
+from oakum.data.readers.domains import disjoint, tables_by_domain
 from oakum.data.readers.folder import log_in, parts_in, sides_in
 from oakum.data.readers.sql import read_query
 from oakum.errors import DataError
@@ -40,17 +42,19 @@ def read(
     """Read a log.
 
     source: a file (CSV or TSV, also gzip, any common separator, with or without a header; Parquet; Arrow;
-    JSON lines; RecBole `.inter`; MovieLens; one user and its items a line), a folder that holds one, or a
+    JSON lines; RecBole `.inter`; MovieLens; threat reports; one user and its items a line), a folder that holds one, or a
     polars, pandas or Arrow table. user, item, value, time: names of columns; what is not given is guessed
     from common names, then from place and type, and the guess is a sentence in `Dataset.notes`; "" leaves a
-    role empty. format: csv, tsv, parquet, arrow, jsonl, atomic, movielens or lines, where the name of the
+    role empty. format: csv, tsv, parquet, arrow, jsonl, atomic, movielens, lines or reports, where the name of the
     file does not say. users, items: tables with an id column, turned into one row a code. relations: name →
     table of two id columns.
 
     Ids that are whole numbers stay whole numbers, all others are text; codes follow their ascending order.
     Times become microseconds since 1970, unit or form recognised. Row ids are the places of the rows in the
     file. A folder of published parts is read as one log with the part in the field `part` (`read_split` keeps
-    the parts apart).
+    the parts apart); where it holds several sets (`name_train.*`, `name_test.*`), `folder/name` names one. A
+    column `domain` of the log goes to the table of items; a folder of several logs without common items is read
+    as one log with a domain a file, and a folder with one log of several domains beside others as that log.
 
     Raises `DataError` that names file, row, line and column, what was found, what was expected and the cure.
     Cost: a few seconds and about 50 bytes a row for tens of millions of rows.
@@ -96,27 +100,26 @@ def read_judged(
     parts: dict[str, Path] = {}
     with ExitStack() as stack:
         path = None if isinstance(source, Table) else path_of(source)
-        if path is not None and path.is_dir():
-            sides = dict(sides_in(path))
-            log = log_in(path)
-            if log is None:
-                parts = parts_in(path)
-            path = log
+        found: list[str] = []
         if isinstance(source, Table):
-            tables = [source]
-        elif parts:
-            tables = [open_table(p, stack, format) for p in parts.values()]
+            tables = {"": source}
+        elif path is not None and (path.is_dir() or not path.exists()):
+            sides = dict(sides_in(path))
+            tables, parts = _tables_in(path, stack, format, found)
         else:
-            tables = [open_table(path if path is not None else source, stack, format)]
-        coded = assemble(tables, given, judge)
-    own = tables[0]
-    notes = coded.notes
+            tables = {"": open_table(path if path is not None else source, stack, format)}
+        coded = assemble(list(tables.values()), given, judge)
+    own = next(iter(tables.values()))
+    notes = [*found, *coded.notes]
     sides.update(own.sides)
     log_ = coded.parts[0]
+    if len(tables) > 1:
+        log_ = stacked(dict(zip(tables, coded.parts, strict=True)), "part" if parts else COLUMN)
+        if not parts:
+            disjoint(log_, list(tables), path)
     if parts:
-        log_ = stacked(dict(zip(parts, coded.parts, strict=True)))
         notes.append(f"Read {', '.join(p.name for p in parts.values())} as one log; read_split keeps the parts apart.")
-    frames = {}
+    frames: dict[str, pl.DataFrame] = {}
     for side, asked in (("users", users), ("items", items)):
         vocabulary = coded.users if side == "users" else coded.items
         if asked is not None:
@@ -132,7 +135,32 @@ def read_judged(
     if wanted:
         edges, named = relations_of(wanted, coded.users, coded.items, judge, notes)
         frames.update(named)
+    (log_,) = domains_from_log([log_], frames, len(coded.items), notes)
     return Dataset(log_, coded.users, coded.items, frames, edges, name or own.name, tuple(notes))
+
+
+def _tables_in(
+    path: Path, stack: ExitStack, format: str | None, notes: list[str]
+) -> tuple[dict[str, Table], dict[str, Path]]:
+    """The tables of a folder by name, and the files of its published parts: one log, parts, or a log a domain."""
+    log, parts = None, parts_in(path) if not path.is_dir() else {}
+    try:
+        log = None if parts else log_in(path)
+    except DataError:
+        tables = tables_by_domain(path, stack, notes)
+        if not tables:
+            raise
+        for table in tables.values():
+            table.name = path.resolve().name
+        return tables, {}
+    if log is not None:
+        return {"": open_table(log, stack, format)}, {}
+    parts = parts or parts_in(path)
+    tables = {role: open_table(p, stack, format) for role, p in parts.items()}
+    if not path.is_dir():
+        for table in tables.values():
+            table.name = path.name
+    return tables, parts
 
 
 def read_split(
@@ -188,6 +216,7 @@ def read_parts(
 
     """
     sides: dict[str, Any] = {}
+    set_name = ""
     if test is None:
         if isinstance(train, Sequence) and not isinstance(train, str):
             if len(train) not in (2, 3):
@@ -195,9 +224,10 @@ def read_parts(
             train, valid, test = (train[0], None, train[1]) if len(train) == 2 else train
         else:
             folder = path_of(train)
-            if folder is None or not folder.is_dir():
+            if folder is None or folder.is_file():
                 raise DataError("A published split is a folder with train and test files, or the pair (train, test).")
             found = parts_in(folder)
+            set_name = "" if folder.is_dir() else folder.name
             if not {"train", "test"} <= found.keys():
                 names = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"
                 refuse(
@@ -221,6 +251,7 @@ def read_parts(
             frames[side] = feature_table(chosen, vocabulary, side, notes)
     edges, named = relations_of(relations or {}, coded.users, coded.items, judge, notes)
     frames.update(named)
-    label = name or tables[0].name
-    data = Dataset(coded.parts[0], coded.users, coded.items, frames, edges, label, tuple(notes))
-    return data, coded.parts[-1], coded.parts[1] if valid is not None else None
+    logs = domains_from_log(coded.parts, frames, len(coded.items), notes)
+    label = name or set_name or tables[0].name
+    data = Dataset(logs[0], coded.users, coded.items, frames, edges, label, tuple(notes))
+    return data, logs[-1], logs[1] if valid is not None else None

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from oakum.data.dataset import Dataset, Relation
 from oakum.data.interactions import Interactions
-from oakum.data.queries import Queries, Ranking
 from oakum.data.vocabulary import Vocabulary
 from oakum.parameters import Parameters, Range
 from oakum.seeds import Rng, derive, generator, keyed_hash
@@ -233,12 +232,3 @@ def true_relevance(data: Dataset, users: Any, items: Any) -> NDArray[np.float64]
     safe = np.where(real, users, 0)
     liking = np.einsum("ed,ed->e", truth["user_tastes"][safe], truth["item_traits"][items])
     return np.where(real, 1 / (1 + np.exp(-(truth["item_base"][items] + liking))), 0.0)
-
-
-def respond(data: Dataset, queries: Queries, shown: Ranking, rng: Rng) -> Interactions:
-    """What these people take of the lists shown to them: each place is looked at with chance 1 / log2(place + 1)."""
-    rows, places = np.nonzero(shown.items >= 0)
-    users, items = queries.users[rows], shown.items[rows, places]
-    chance = true_relevance(data, users, items) / np.log2(places + 2)
-    taken = rng.random(len(rows)) < chance
-    return Interactions(users[taken], items[taken])

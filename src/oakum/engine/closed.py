@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from oakum.data import Dataset, Ids, Queries, Schema
+from oakum.data import Dataset, Filter, Ids, Interactions, Queries, Ranking, Schema
 
 
 class ClosedForm:
@@ -22,6 +22,11 @@ class ClosedForm:
     def __init__(self, spec: Any, schema: Schema) -> None:
         self.spec = spec
         self.schema = schema
+
+    @property
+    def candidates(self) -> Ids | None:
+        """The items it may recommend, int32 codes (a target domain); None for all."""
+        return None
 
     def fit(self, data: Dataset, *, seed: int = 0, progress: Callable[[float], None] | None = None) -> None:
         """Compute the state from the training events; `progress` is told the share done, in [0, 1]."""
@@ -53,6 +58,44 @@ class Vectors(Protocol):
 
     def item_vectors(self) -> NDArray[np.float32]:
         """Float32 [items, d]; a row of NaN for an item never seen in training."""
+        ...
+
+
+@runtime_checkable
+class Pictured(Protocol):
+    """Capability: a model that has something to show in a report, learned or closed form."""
+
+    def pictures(self, data: Dataset, *, seed: int = 0) -> list[dict[str, Any]]:
+        """Plots of the fitted model over its training data, as the plain values of an audit's plot: kind, title, alt,
+        x_label, y_label, series."""
+        ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """Capability: says of a labelled row how likely it is positive, whoever's it is."""
+
+    def predict(self, log: Interactions) -> Any:
+        """Probabilities [n] in [0, 1] of rows in the codes of the training data (-1: unknown user or item)."""
+        ...
+
+    def labels(self, log: Interactions) -> NDArray[np.float32]:
+        """What happened, 0 or 1, float32 [n]; `DataError` where the rows do not say."""
+        ...
+
+
+@runtime_checkable
+class Recommender(Protocol):
+    """Capability: the model makes its lists itself (slates, rounds, beams, several interests), so their order may
+    differ from the order of its scores. `rank` asks for them in place of ranking scores."""
+
+    def recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int | None) -> Ranking:
+        """At most `k` distinct items a request, all allowed by `where` (whose `exclude` rows are the requests').
+
+        Lists that end early hold -1 and NaN. Random only through `seed`: the same requests in the same order get the
+        same lists, and None asks for the best guess instead of a draw (no exploration: what evaluation measures).
+        `rank` asks for a few hundred requests at once.
+        """
         ...
 
 

@@ -110,7 +110,7 @@ def _fit_learned(
             model = spec.build(schema)
             if isinstance(model, ClosedForm):
                 raise ParameterError(f"'{spec.slug}' brings a training plan but builds a closed-form model.")
-            parts = [p.build(schema) for p in plugins]
+            parts = [p.build(schema_of(p, train)) for p in plugins]
             if init is not None:
                 model.load_state_dict(init.model.state_dict())
             validation = None
@@ -119,4 +119,6 @@ def _fit_learned(
             Trainer(model, parts, train, validation, plan, seed, record, progress).train()
     finally:
         torch.set_num_threads(threads)
-    return Fitted(spec, model, schema, train, record)
+    fitted = Fitted(spec, model, schema, train, record)
+    fitted.plugins = tuple(parts)
+    return fitted

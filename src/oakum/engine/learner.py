@@ -37,6 +37,7 @@ class Phase:
     moves: parameter-name prefixes that change in it ("" is all). on: the part that feeds it ("train" or "valid").
     steps: length of a turn in an alternation (None: a whole pass). every: a plug-in's turn comes after so many of
     the model's steps. epochs, learning_rate: None takes the plan's. own: a plug-in's phase with its own batches.
+    looks: whether the validation part is looked at after its epochs; not in a phase before which the model cannot score.
     """
 
     name: str = "main"
@@ -47,6 +48,7 @@ class Phase:
     epochs: int | None = None
     learning_rate: float | None = None
     own: bool = False
+    looks: bool = True
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -135,6 +137,11 @@ class Model(Learner):
     reads_requests: bool = False
 
     @property
+    def candidates(self) -> Ids | None:
+        """The items it may recommend, int32 codes (a target domain); None for all."""
+        return None
+
+    @property
     def sampler(self) -> Sampler:
         """The negatives the paper draws; a plan may replace them."""
         return Uniform()
@@ -187,3 +194,15 @@ class Plugin(Learner):
     def loss(self, run: Run, batch: Batch, reps: Reps, losses: Losses) -> Losses:
         """Change or add losses."""
         return losses
+
+
+def flat_phases(phases: Sequence[Phase | tuple[Phase, ...]]) -> list[Phase]:
+    """Phases in order, alternations taken apart."""
+    return [p for part in phases for p in (part if isinstance(part, tuple) else (part,))]
+
+
+def owner_of(phase: Phase, model: Model, plugins: Sequence[Plugin]) -> Learner:
+    """Who makes the batches and the losses of a phase: the plug-in whose own it is, else the model."""
+    if not phase.own:
+        return model
+    return next(p for p in plugins if phase in flat_phases(p.phases()))

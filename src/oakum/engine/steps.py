@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from oakum.engine.learner import Losses
+from oakum.engine.learner import Losses, owner_of
 from oakum.engine.plan import Plan
 from oakum.engine.run import Run
 from oakum.errors import OakumError
@@ -38,7 +38,11 @@ def rate_at(plan: Plan, step: int, total: int) -> float:
 
 
 def losses_of(run: Run, batch: Batch) -> Losses:
-    """Batch → representations → named losses, every plug-in's three hooks in order."""
+    """Batch → representations → named losses, every plug-in's three hooks in order; in a plug-in's own phase its own
+    representations and losses alone."""
+    owner = owner_of(run.phase, run.model, run.plugins)
+    if owner is not run.model:
+        return owner.losses(batch, owner.represent(batch))
     for plugin in run.plugins:
         batch = plugin.batch(run, batch)
     reps = run.model.represent(batch)

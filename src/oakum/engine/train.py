@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from oakum.data import Dataset
 from oakum.engine import checkpoint, steps
-from oakum.engine.learner import Model, Phase, Plugin
+from oakum.engine.learner import Model, Phase, Plugin, flat_phases, owner_of
 from oakum.engine.plan import Plan
 from oakum.engine.progress import Progress
 from oakum.engine.record import Record
 from oakum.engine.run import Run
-from oakum.engine.validate import Validation
+from oakum.engine.validate import Validation, higher_is_better
 from oakum.errors import Interrupted, ModelFileError
 from oakum.sampling.batches import Batch, Order
 from oakum.seeds import derive
@@ -36,7 +36,7 @@ def device_of(plan: Plan) -> torch.device:
 def stages_of(model: Model, plugins: Sequence[Plugin]) -> list[tuple[Phase, ...]]:
     """The model's phases as tuples; phases of plug-ins join the last stage."""
     stages = [p if isinstance(p, tuple) else (p,) for p in model.phases()]
-    own = [p for plugin in plugins for part in plugin.phases() for p in (part if isinstance(part, tuple) else (part,))]
+    own = [p for plugin in plugins for p in flat_phases(plugin.phases())]
     if own:
         stages[-1] = (*stages[-1], *own)
     return stages
@@ -63,6 +63,7 @@ class Trainer:
         self.learners = {"model": self.model, **{f"plugin{i}": p for i, p in enumerate(self.plugins)}}
         self.stages = stages_of(self.model, self.plugins)
         self.run = Run(plan, seed, data, self.model, self.plugins, self.device, self.stages[0][0])
+        self.higher = higher_is_better(plan.metric)
         self.best: dict[str, Tensor] = {}
         self.best_value, self.bad = -float("inf"), 0
         self.place = {"stage": 0, "epoch": 0, "step": 0, "rate_step": 0, "finished": False}
@@ -158,11 +159,13 @@ class Trainer:
                 checkpoint.unpack_optimiser(update, resumed, f"optimiser{i}")
         else:
             self.place.update(stage=index, epoch=0, step=0, rate_step=0)
+            self.bad = 0  # patience counts within a stage
             self.run.seed_step()
             for learner in self.learners.values():
                 learner.put_facts(learner.prepare(self.base, main))
             self.place["prepared"] = True
-        epochs = self.plan.epochs if main.epochs is None else main.epochs
+        # A plan without epochs trains nothing, whatever a phase asks for.
+        epochs = self.plan.epochs if main.epochs is None or not self.plan.epochs else main.epochs
         for epoch in range(self.place["epoch"], epochs):
             self.place["epoch"] = epoch
             if not self._epoch(stage, moving, epoch, epochs):
@@ -170,9 +173,7 @@ class Trainer:
         self.place.update(prepared=False, stage=index + 1, epoch=0, step=0)
 
     def _moving(self, phase: Phase) -> list[nn.Parameter]:
-        owner: nn.Module = self.model
-        if phase.own:
-            owner = next(p for p in self.plugins if any(phase in _flat(q) for q in p.phases()))
+        owner = owner_of(phase, self.model, self.plugins)
         out = [p for n, p in owner.named_parameters() if any(n.startswith(prefix) for prefix in phase.moves)]
         out = [p for p in out if p.requires_grad]
         if not phase.own:
@@ -215,7 +216,7 @@ class Trainer:
         self.place.update(step=0, epoch=epoch + 1)
         entry: dict[str, Any] = {"phase": stage[0].name, "epoch": epoch}
         entry["losses"] = {k: v / max(1, count) for k, v in sums.items()}
-        go_on = self._look(entry, epoch + 1 == epochs)
+        go_on = not stage[0].looks or self._look(entry, epoch + 1 == epochs)
         self.record.history.append(entry)
         if not go_on:
             self.place["epoch"] = epochs
@@ -231,9 +232,7 @@ class Trainer:
 
         def batches(i: int, again: int) -> Iterator[Batch]:
             phase = stage[i]
-            owner: Any = self.model
-            if phase.own:
-                owner = next(p for p in self.plugins if any(phase in _flat(q) for q in p.phases()))
+            owner = owner_of(phase, self.model, self.plugins)
             part = data
             if phase.on == "valid":
                 if self.validation is None:
@@ -269,8 +268,9 @@ class Trainer:
             learner.eval()
         value = self.validation.measure(self.model, self.plan.metric)
         entry["validation"] = {self.plan.metric: value}
-        if value > self.best_value:
-            self.best_value, self.bad = value, 0
+        gain = value if self.higher else -value
+        if gain > self.best_value:
+            self.best_value, self.bad = gain, 0
             self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         else:
             self.bad += 1
@@ -278,7 +278,3 @@ class Trainer:
             self.record.stopped = f"no gain in {self.bad} evaluations of {self.plan.metric}"
             return False
         return True
-
-
-def _flat(phase: Phase | tuple[Phase, ...]) -> tuple[Phase, ...]:
-    return phase if isinstance(phase, tuple) else (phase,)

@@ -139,6 +139,25 @@ def intra_list_diversity(
     return np.where(np.abs(out) < 1e-12, 0.0, out)
 
 
+def category_spread(ranking: Ranking, k: int, item_categories: Ragged) -> tuple[Floats, Floats]:
+    """Of each list: how many distinct categories (or clusters) its first k items have, and the entropy of how the places
+    fall on them in bits, [q] each; an item of several categories is parted among them. NaN for a list without any."""
+    width = int(item_categories.items.max(initial=0)) + 1
+    parts = item_categories.matrix(width).astype(np.float64)
+    parts = sparse.diags(1.0 / np.maximum(item_categories.lengths, 1)) @ parts
+    items = ranking.items[:, :k]
+    shown = items >= 0
+    offsets = np.concatenate([[0], np.cumsum(shown.sum(axis=1))])
+    lists = sparse.csr_matrix((np.ones(offsets[-1]), items[shown], offsets), shape=(len(items), len(item_categories)))
+    mass = (lists @ parts).tocsr()
+    mass.eliminate_zeros()
+    total = np.asarray(mass.sum(axis=1)).ravel()
+    owners = np.repeat(np.arange(len(items)), np.diff(mass.indptr))
+    share = mass.data / total[owners]
+    bits = np.bincount(owners, weights=-share * np.log2(share), minlength=len(items))
+    return np.where(total > 0, np.diff(mass.indptr), np.nan), np.where(total > 0, bits, np.nan)
+
+
 def _mean_of(ranking: Ranking, k: int, values: Floats) -> Floats:
     """Mean over the shown items of one value an item, [q]; NaN for an empty list."""
     items = ranking.items[:, :k]

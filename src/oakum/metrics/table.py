@@ -119,6 +119,11 @@ _ROWS: list[_Row] = [
      "mean 1 - cosine over pairs in a list",
      lambda f, t, k, c: beyond.intra_list_diversity(
          f, k, item_vectors=c.item_vectors, item_categories=c.item_categories)),
+    ("category_count", "higher", "query", 0.0, None, ("item_categories",), "distinct categories in a list",
+     lambda f, t, k, c: beyond.category_spread(f, k, _categories(c))[0]),
+    ("category_entropy", "higher", "query", 0.0, None, ("item_categories",),
+     "evenness of a list's categories, entropy in bits",
+     lambda f, t, k, c: beyond.category_spread(f, k, _categories(c))[1]),
     ("list_miscalibration", "lower", "query", 0.0, None, ("item_categories", "histories"),
      "KL divergence of the list's categories from the history's",
      lambda f, t, k, c: calibration.list_miscalibration(f, _histories(t, c), _categories(c), k)),

@@ -1,6 +1,8 @@
-"""The causal self-attention encoder that sequence models share."""
+"""The self-attention blocks, masks and the causal encoder that sequence models share."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -21,25 +23,52 @@ def dropped(x: Tensor, rate: float, training: bool) -> Tensor:
     return x * keep * (1 / (1 - rate))
 
 
-class Block(nn.Module):
-    """x + Attention(LN(x)), then x + Net(LN(x)): pre-normalised, residual (the variant that ranks best of three)."""
+def causal_mask(there: Tensor, together: int = 1) -> Tensor:
+    """Who may look at whom: bool [s, 1, t, t] from `there` bool [s, t], where a sequence is no padding.
 
-    def __init__(self, width: int, num_heads: int, dropout: float) -> None:
+    A place sees itself and the places before it that are there; padding, too, sees itself, so that it has something to
+    look at. together > 1 makes each place that many tokens ([s, 1, t · together, t · together]), which see one another:
+    bidirectional inside an item, causal between items.
+    """
+    t = there.shape[1]
+    causal = torch.ones(t, t, dtype=torch.bool, device=there.device).tril()
+    itself = torch.eye(t, dtype=torch.bool, device=there.device)
+    mask = (causal & there[:, None, :]) | itself
+    if together > 1:
+        mask = mask.repeat_interleave(together, 1).repeat_interleave(together, 2)
+    return mask.unsqueeze(1)
+
+
+class Block(nn.Module):
+    """x + Attention(LN(x)), then x + Net(LN(x)): pre-normalised, residual (the variant that ranks best of three).
+
+    Net has one inner layer of `hidden` units (default: the width) under `activation`.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        dropout: float,
+        *,
+        hidden: int | None = None,
+        activation: Callable[[Tensor], Tensor] = torch.relu,
+    ) -> None:
         super().__init__()
-        self.num_heads, self.dropout = num_heads, dropout
+        self.num_heads, self.dropout, self.activation = num_heads, dropout, activation
         self.norm_in, self.norm_net = nn.LayerNorm(width), nn.LayerNorm(width)
         self.project = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.inner, self.outer = nn.Linear(width, width), nn.Linear(width, width)
+        self.inner, self.outer = nn.Linear(width, hidden or width), nn.Linear(hidden or width, width)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """[s, t, d] with mask bool [s, 1, t, t] (true: may look) -> [s, t, d]."""
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """[s, t, d] with mask bool [s, 1, t, t] (true: may look; none: all see all) -> [s, t, d]."""
         s, t, d = x.shape
         q, k, v = self.project(self.norm_in(x)).reshape(s, t, 3, self.num_heads, d // self.num_heads).unbind(2)
         q, k, v = (p.transpose(1, 2) for p in (q, k, v))
         seen = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
         x = x + dropped(self.out(seen.transpose(1, 2).reshape(s, t, d)), self.dropout, self.training)
-        hidden = dropped(torch.relu(self.inner(self.norm_net(x))), self.dropout, self.training)
+        hidden = dropped(self.activation(self.inner(self.norm_net(x))), self.dropout, self.training)
         return x + dropped(self.outer(hidden), self.dropout, self.training)
 
 
@@ -70,9 +99,7 @@ class Encoder(nn.Module):
         t, d = vectors.shape[1:]
         x = vectors * d**0.5 + self.positions(torch.arange(t - 1, -1, -1, device=vectors.device))
         x = dropped(x, self.dropout, self.training) * there.unsqueeze(-1)
-        causal = torch.ones(t, t, dtype=torch.bool, device=x.device).tril()
-        itself = torch.eye(t, dtype=torch.bool, device=x.device)  # so that padding, too, has something to look at
-        mask = ((causal & there[:, None, :]) | itself).unsqueeze(1)
+        mask = causal_mask(there)
         for block in self.blocks:
             x = block(x, mask)
         out: Tensor = self.norm(x)

@@ -52,8 +52,9 @@ class APRPlugin(Plugin):
         return torch.full((len(rank),), self.spec.eps, device=rank.device)
 
     def loss(self, run: Run, batch: Batch, reps: Reps, losses: Losses) -> Losses:
-        """The model's ranking losses once more, on moved representations."""
-        if run.epoch < self.spec.begin or self.spec.gamma == 0:
+        """The model's ranking losses once more, on moved representations; a phase that ranks nothing (it has no query)
+        is left alone."""
+        if run.epoch < self.spec.begin or self.spec.gamma == 0 or "query" not in reps:
             return losses
         rank = ranking_loss(losses)
         moved = worst(

@@ -119,7 +119,9 @@ def _audited(report: AuditReport) -> list[tuple[str, str]]:
     people, test = (words.cell(protocol.get(k)) for k in ("test_users", "test_events"))
     tested = f"{people} people, on {test} events that no model had seen; "
     ranked = protocol.get("candidates", "all")
-    tested += "every item ranked for each of them" if ranked == "all" else f"candidates: {ranked}"
+    kind, _, domain = ranked.partition(":")
+    every = f"every item of the domain {domain} ranked" if kind == "domain" else f"candidates: {ranked}"
+    tested += "every item ranked for each of them" if ranked == "all" else every
     cut = words.moment(protocol["cut"]) if protocol.get("cut") is not None else "no global date"
     rule = f"{cut}; rule '{protocol.get('rule', 'not stated')}'"
     return [("Data", log + "."), ("Tested", tested + "."), ("Cut", rule + ".")]

@@ -31,12 +31,18 @@ KEPT = re.compile(r"^(fill|stroke|opacity|font-size|font-weight|text-anchor|clip
 
 def draw(plot: Plot, prefix: str) -> str:
     """One plot as an `<svg role="img">`. prefix: makes its ids unique in the page."""
-    painters: dict[str, Callable[[Any, Plot], None]] = {"bars": _bars, "lines": _lines, "heat": _heat}
+    painters: dict[str, Callable[[Any, Plot], None]] = {
+        "bars": _bars,
+        "lines": _lines,
+        "heat": _heat,
+        "points": _points,
+    }
     rows = sum(len(s.get("y", ())) for s in plot.series)
     heights = {
         "bars": 70 + 26 * max(rows, 1),
         "lines": 250 + 18 * len(plot.series),
         "heat": 90 + 26 * len(plot.series),
+        "points": 330 + 18 * len(plot.series),
     }
     return _svg(lambda axes: painters[plot.kind](axes, plot), heights[plot.kind], plot.alt or plot.title, prefix)
 
@@ -67,6 +73,12 @@ def table_of(plot: Plot) -> tuple[list[str], list[list[str]]]:
         columns = list(plot.series[0].get("x", ())) if plot.series else []
         return ["", *(cell(c) for c in columns)], [
             [str(s.get("name", "")), *(cell(v) for v in s.get("y", ()))] for s in plot.series
+        ]
+    if plot.kind == "points":
+        found = ((s, i, x, y) for s in plot.series for i, (x, y) in enumerate(zip(s["x"], s["y"], strict=False)))
+        return ["name", "group", "across", "up"], [
+            [str((s.get("names") or [""] * (i + 1))[i]), str(s.get("name", "")), cell(x), cell(y)]
+            for s, i, x, y in found
         ]
     rows = []
     bounds = any("low" in s for s in plot.series)
@@ -120,6 +132,10 @@ def _lines(axes: Any, plot: Plot) -> None:
     axes.set_ylabel(_line(plot.y_label))
     axes.margins(x=0.06, y=0.08)
     axes.grid(color=PAINT["line"], linewidth=0.8)
+    _legend(axes, plot)
+
+
+def _legend(axes: Any, plot: Plot) -> None:
     if plot.series:
         axes.legend(
             loc="lower left",
@@ -131,6 +147,23 @@ def _lines(axes: Any, plot: Plot) -> None:
             borderaxespad=0.2,
             labelspacing=0.25,
         )
+
+
+def _points(axes: Any, plot: Plot) -> None:
+    for i, s in enumerate(plot.series):
+        colour = PAINT[SERIES[i % len(SERIES)]]
+        x, y = [_value(v) for v in s.get("x", ())], [_value(v) for v in s.get("y", ())]
+        look = {"marker": MARKERS[i % len(MARKERS)], "markersize": 3.2, "linestyle": "none", "alpha": 0.7}
+        axes.plot(x, y, color=colour, label=_short(str(s.get("name", "")), 40), **look)
+        for a, b, label in zip(x, y, s.get("labels") or (), strict=False):
+            if label:
+                axes.annotate(_short(str(label), 16), (a, b), (3, 3), textcoords="offset points", fontsize=10)
+    axes.set_xlabel(_line(plot.x_label))
+    axes.set_ylabel(_line(plot.y_label))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.margins(0.08)
+    _legend(axes, plot)
 
 
 def _heat(axes: Any, plot: Plot) -> None:

@@ -12,6 +12,7 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
+from oakum.data import item_domain
 from oakum.sampling.batches import Batch, Negatives
 from oakum.seeds import derive
 
@@ -38,9 +39,10 @@ def _has(indices: NDArray[np.int32], low: int, high: int, item: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def reject_draws(key, users, n, num_items, cumulative, pool, indptr, indices):  # type: ignore[no-untyped-def]
+def reject_draws(key, users, n, num_items, cumulative, pool, starts, sizes, indptr, indices):  # type: ignore[no-untyped-def]
     """Int64 [len(users), n]. cumulative: float64 [items] running shares, or empty for uniform; pool: int64 items to
-    draw from instead, or empty. A draw that the user has (CSR indptr, indices) is redrawn."""
+    draw from instead, or empty; row r draws from the `sizes[r]` places of the pool that begin at `starts[r]`. A draw that
+    the user has (CSR indptr, indices) is redrawn."""
     out = np.empty((len(users), n), np.int64)
     for r in range(len(users)):
         user = users[r]
@@ -53,7 +55,7 @@ def reject_draws(key, users, n, num_items, cumulative, pool, indptr, indices):  
                 bits = _mix(slot + np.uint64(attempt))
                 share = np.float64(bits >> np.uint64(11)) * (1.0 / 9007199254740992.0)
                 if len(pool):
-                    item = pool[np.int64(share * len(pool))]
+                    item = pool[starts[r] + np.int64(share * sizes[r])]
                 elif len(cumulative):
                     item = np.searchsorted(cumulative, share * cumulative[-1], side="right")
                     item = min(item, num_items - 1)
@@ -66,9 +68,20 @@ def reject_draws(key, users, n, num_items, cumulative, pool, indptr, indices):  
 
 
 def _reject(
-    run: Any, batch: Batch, n: int, name: str, cumulative: Any, pool: Any, *, reject: bool = True
+    run: Any,
+    batch: Batch,
+    n: int,
+    name: str,
+    cumulative: Any,
+    pool: Any,
+    starts: Any = None,
+    sizes: Any = None,
+    *,
+    reject: bool = True,
 ) -> NDArray[np.int64]:
     owned = run.positives
+    if pool is not None and starts is None:
+        starts, sizes = np.zeros(len(batch), np.int64), np.full(len(batch), len(pool))
     known = reject and hasattr(batch, "users")
     users = batch.users.cpu().numpy() if known else np.full(len(batch), -1, np.int64)  # type: ignore[attr-defined]
     key = derive(run.seed, "negatives", name, run.phase.name, run.epoch, run.step)
@@ -80,6 +93,8 @@ def _reject(
         owned.shape[1],
         empty if cumulative is None else cumulative,
         np.empty(0, np.int64) if pool is None else pool,
+        np.empty(0, np.int64) if starts is None else starts,
+        np.empty(0, np.int64) if sizes is None else sizes,
         owned.indptr,
         owned.indices,
     )
@@ -138,6 +153,19 @@ def draw_in_batch(run: Any, batch: Any, n: int) -> Negatives:
     items = _reject(run, batch, n, "batch", None, pool[pool >= 0])
     share = run.data.item_counts / max(1, run.data.item_counts.sum())
     log_q = np.log(np.maximum(share, 1e-12))[items].astype(np.float32)
+    return Negatives(torch.from_numpy(items), torch.from_numpy(log_q))
+
+
+def draw_in_domain(run: Any, batch: Any, n: int) -> Negatives:
+    """Uniform over the items of the domain of each row's positive; items without a domain are a pool of their own."""
+    if "domains" not in run.memo:
+        codes = item_domain(run.data)
+        counts = np.bincount(codes + 1)
+        run.memo["domains"] = (codes + 1, np.argsort(codes, kind="stable"), np.cumsum(counts) - counts, counts)
+    codes, pool, first, counts = run.memo["domains"]
+    own = codes[batch.items.cpu().numpy()]
+    items = _reject(run, batch, n, "domain", None, pool, first[own], counts[own])
+    log_q = np.repeat(-np.log(counts[own])[:, None], n, 1).astype(np.float32)
     return Negatives(torch.from_numpy(items), torch.from_numpy(log_q))
 
 

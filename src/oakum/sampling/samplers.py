@@ -19,7 +19,11 @@ class Sampler(Parameters):
 
 
 class Uniform(Sampler):
-    """Every item equally likely."""
+    """Every item equally likely; with `reject`, positives of the user are redrawn.
+
+    A model that says what comes next must learn that what was had will not, unless it repeats: it takes `reject=False`,
+    and masks draws of the target itself.
+    """
 
     slug = "uniform"
     reject: Annotated[bool, "redraw what the user has"] = True
@@ -53,12 +57,13 @@ class Popular(Sampler):
 
     slug = "popular"
     power: Annotated[float, Range(0, 4), "exponent of the popularity"] = 0.75
+    reject: Annotated[bool, "redraw what the user has"] = True
 
     def draw(self, run: Any, batch: Any, n: int) -> Any:
         """q(j) ∝ count(j) ** power, items never seen are never drawn."""
         from oakum.sampling.negatives import draw_from, popularity_table
 
-        return draw_from(run, batch, n, cumulative=popularity_table(run, self.power))
+        return draw_from(run, batch, n, cumulative=popularity_table(run, self.power), reject=self.reject)
 
 
 class InBatch(Sampler):
@@ -71,6 +76,19 @@ class InBatch(Sampler):
         from oakum.sampling.negatives import draw_in_batch
 
         return draw_in_batch(run, batch, n)
+
+
+class InDomain(Sampler):
+    """Items of the positive's own domain, equally likely: a negative from elsewhere would be told apart by its domain
+    alone. Needs a column `domain` in the table of items."""
+
+    slug = "in-domain"
+
+    def draw(self, run: Any, batch: Any, n: int) -> Any:
+        """q(j) = 1 / items of the domain; positives of the user are redrawn."""
+        from oakum.sampling.negatives import draw_in_domain
+
+        return draw_in_domain(run, batch, n)
 
 
 class Mixed(Sampler):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oakum.data import Dataset, Ragged
+from oakum.data import Dataset, Queries, Ragged
 from oakum.sampling.batches import Batch, Order
 from oakum.seeds import keyed_hash
 
@@ -26,7 +26,8 @@ class Sequences(Batch):
     inputs: int64 [s, t] item codes, oldest first, padded with -1 on the left. place: int64 [b] the flat position in
     [s · t] after which each target came. users, items: int64 [b] owner and item of each target; rows: its log row.
     times: int64 [s, t] microseconds of the inputs, values: float32 [s, t], both 0 at the pads and None where the log has
-    none; target_times: int64 [b]. A row of the batch is a target, so that plug-ins and samplers treat it as any other pair.
+    none; target_times: int64 [b], target_values: float32 [b]. A row of the batch is a target, so that plug-ins and
+    samplers treat it as any other pair.
     """
 
     inputs: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, 0, dtype=torch.long))
@@ -36,43 +37,120 @@ class Sequences(Batch):
     times: Tensor | None = None
     values: Tensor | None = None
     target_times: Tensor | None = None
+    target_values: Tensor | None = None
 
 
-def pad_left(histories: Ragged, length: int) -> NDArray[np.int64]:
-    """The last `length` events of each row, int64 [n, length], padded with -1 on the left."""
+def pad_left(histories: Ragged, length: int, column: Literal["items", "times", "values"] = "items") -> NDArray[Any]:
+    """The last `length` events of each row, [n, length]: int64 items padded with -1 on the left, or their int64 times or
+    float32 values padded with 0."""
     tail = histories.tail(length)
-    out = np.full((len(tail), length), PAD, np.int64)
+    found: NDArray[Any] = getattr(tail, column)
+    items = column == "items"
+    out = np.full((len(tail), length), PAD if items else 0, np.int64 if items else found.dtype)
     owners = tail.owners()
     place = np.arange(len(tail.items)) - tail.offsets[owners]
-    out[owners, length - tail.lengths[owners] + place] = tail.items
+    out[owners, length - tail.lengths[owners] + place] = found
     return out
 
 
+def shortened(histories: Ragged, key: int, length: int, alpha: float) -> Ragged:
+    """Stochastic length (Zhai et al. 2024): a row of n events with n > m = length^(alpha / 2) stays whole with
+    probability length^alpha / n², else m of its events stay, in order. Which, comes from hashes of user and row ids."""
+    most = max(2, int(length ** (alpha / 2)))
+    n = histories.lengths
+    luck = keyed_hash(key, np.arange(len(n))) / 2.0**64
+    cut = (n > most) & (luck * np.maximum(n, 1.0) ** 2 >= length**alpha)
+    rows = histories.rows if histories.rows is not None else np.arange(len(histories.items))
+    owners = histories.owners()
+    order = np.lexsort((keyed_hash(key ^ 1, rows), owners))
+    rank = np.empty(len(rows), np.int64)
+    rank[order] = np.arange(len(rows)) - histories.offsets[owners]
+    keep = (rank < most) | ~cut[owners]
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(owners[keep], minlength=len(n)))]).astype(np.int64)
+    pick = lambda column: None if column is None else column[keep]
+    return Ragged(offsets, histories.items[keep], pick(histories.times), pick(histories.values), rows[keep])
+
+
+def like_lengths(lengths: NDArray[np.int64], pairs: int = 1 << 25) -> Iterator[NDArray[np.int64]]:
+    """Positions of the rows with events, in blocks of like lengths with at most `pairs` pairs of events (or one row)."""
+    known = np.flatnonzero(lengths > 0)
+    known = known[np.argsort(-lengths[known], kind="stable")]
+    start = 0
+    while start < len(known):
+        size = min(512, max(1, pairs // int(lengths[known[start]]) ** 2))
+        yield known[start : start + size]
+        start += size
+
+
+def typical_gap(data: Dataset) -> Tensor:
+    """The median time between two events of a history, microseconds, float64 []; 0 without times."""
+    histories = data.histories
+    if histories.times is None or len(histories.items) < 2:
+        return torch.zeros((), dtype=torch.float64)
+    owners = histories.owners()
+    steps = np.diff(histories.times)[owners[1:] == owners[:-1]]
+    return torch.tensor(float(np.median(steps)) if len(steps) else 0.0, dtype=torch.float64)
+
+
+def times_of(queries: Queries, width: int, gap: float) -> tuple[Tensor, Tensor]:
+    """Times of the latest `width` events int64 [q, width], and of the request [q]: the last event's where not given.
+
+    Histories without times get events one `gap` apart, the last of them at the request.
+    """
+    histories = queries.histories
+    if histories.times is not None:
+        times = torch.from_numpy(pad_left(histories, width, "times"))
+        asked = times[:, -1] if queries.at is None else torch.from_numpy(queries.at)
+        return times, asked
+    asked = torch.zeros(len(queries), dtype=torch.long) if queries.at is None else torch.from_numpy(queries.at)
+    back = torch.arange(width - 1, -1, -1) * int(gap)
+    return asked[:, None] - back, asked
+
+
 def sequences(
-    data: Dataset, order: Order, *, max_length: int, targets: Literal["each", "last"] = "each", wants: int = 0
+    data: Dataset,
+    order: Order,
+    *,
+    max_length: int,
+    targets: Literal["each", "last"] = "each",
+    wants: int = 0,
+    alpha: float = 2.0,
 ) -> Iterator[Sequences]:
     """Training windows: the last max_length + 1 events of each user, a target at every place ("each") or one ("last").
 
     `order.batch_size` counts sequences, on average: every batch holds about as many targets as that many users of this
     log have, so that no target weighs more for standing in a short history. Users of like length share a batch (little
     is padded: time grows with the events, not with max_length); which users, and the order of the batches, come from a
-    keyed hash of the user code. Users with one event have nothing to predict and are left out.
+    keyed hash of the user code. Users with one event have nothing to predict and are left out. alpha below 2 shortens long histories (`shortened`).
     """
     histories = data.histories.tail(max_length + 1)
+    if alpha < 2:
+        histories = shortened(histories, order.key("length"), max_length, alpha)
     users = np.flatnonzero(histories.lengths >= 2)
+    per_user = histories.lengths - 1 if targets == "each" else np.ones(len(histories), np.int64)
+    for chosen in alike(users, histories.lengths, per_user, order):
+        yield _windows(histories.take(chosen), chosen, targets, wants)
+
+
+def alike(
+    users: NDArray[np.int64], lengths: NDArray[np.int64], targets: NDArray[np.int64], order: Order
+) -> Iterator[NDArray[np.int64]]:
+    """The users of each batch: of like length, about `order.batch_size` times the mean number of targets in each.
+
+    users: those to batch; lengths, targets: int64 of everybody, by user code.
+    """
     if not len(users):
         return
     # Lengths within an eighth of an octave of each other count as alike; inside a class the hash shuffles.
-    alike = np.round(8 * np.log2(histories.lengths[users])).astype(np.int64)
-    users = users[np.lexsort((keyed_hash(order.key("users"), users), alike))]
-    per_user = histories.lengths[users] - 1 if targets == "each" else np.ones(len(users), np.int64)
+    classes = np.round(8 * np.log2(lengths[users])).astype(np.int64)
+    users = users[np.lexsort((keyed_hash(order.key("users"), users), classes))]
+    per_user = targets[users]
     before = np.cumsum(per_user) - per_user
     number = before // max(1, round(order.batch_size * per_user.mean()))  # the batch that each user goes to
     starts = np.flatnonzero(np.diff(number, prepend=-1))
     ends = np.append(starts[1:], len(users))
     for b in np.argsort(keyed_hash(order.key("batches"), np.arange(len(starts))), kind="stable"):
-        chosen = users[starts[b] : ends[b]]
-        yield _windows(histories.take(chosen), chosen, targets, wants)
+        yield users[starts[b] : ends[b]]
 
 
 def count_sequences(data: Dataset) -> int:
@@ -106,4 +184,5 @@ def _windows(part: Ragged, users: NDArray[np.int64], targets: str, wants: int) -
         None if part.times is None else laid(part.times, 0),
         None if part.values is None else laid(part.values, 0),
         None if part.times is None else torch.from_numpy(part.times[as_target]),
+        None if part.values is None else torch.from_numpy(part.values[as_target]),
     )

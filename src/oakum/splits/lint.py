@@ -92,7 +92,8 @@ def lint(
             "There are no times: 'last' means last in the file, which may be any order.",
             len(log),
         )
-    both = _contains(train.matrix, test.users, test.items)
+    pairs = train.has_pairs
+    both = _contains(train.matrix, test.users, test.items) if pairs else np.zeros(len(test), bool)
     if both.any():
         share = float(both.mean())
         if rule.remove_seen:
@@ -122,14 +123,21 @@ def lint(
     leaked = np.intersect1d(log.rows, test.rows)
     if len(leaked):
         say("test-in-train", "error", f"{len(leaked):,} test rows are in the training part.", len(leaked))
-    if not rule.remove_seen and not both.any():
+    if pairs and not rule.remove_seen and not both.any():
         say(
             "seen-kept",
             "warning",
             "Items that people already have are not removed and never recur: places are wasted on them.",
             0,
         )
-    if rule.candidates != "all":
+    kind, _, domain = rule.candidates.partition(":")
+    if kind == "domain":
+        say(
+            "one-domain",
+            "info",
+            f"Only items of the domain '{domain}' are ranked and asked for: compare with figures made the same way.",
+        )
+    elif rule.candidates != "all":
         say(
             "sampled",
             "error" if any("sampled" not in m for m in metrics) else "warning",
@@ -141,6 +149,9 @@ def lint(
             "warning",
             "No popularity baseline is measured; add 'popularity' to know what a list of best-sellers gets.",
         )
+    order = {"error": 0, "warning": 1, "info": 2}
+    if not pairs:
+        return sorted(out, key=lambda f: order[f.severity])
     users = np.unique(test.users)
     if len(users) < 100:
         say(
@@ -186,5 +197,4 @@ def lint(
                 f"Item ids follow popularity (rank correlation {tie:.2f}); ties are broken by a seeded order.",
                 0,
             )
-    order = {"error": 0, "warning": 1, "info": 2}
     return sorted(out, key=lambda f: order[f.severity])

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oakum.data import Dataset, Ids, Interactions, Queries, Ragged
+from oakum.data import Dataset, Filter, Ids, Interactions, Queries, Ragged, domains
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """How the numbers are made: printed beside every one of them.
 
-    rule: time | leave-last | holdout | users | files | cold-items. candidates: "all" (full ranking) or
-    "sampled:N". remove_seen: items of the user's training events are not recommended again. cut: microseconds
+    rule: time | leave-last | holdout | users | files | cold-items. candidates: "all" (full ranking), "domain:NAME"
+    (every item of one domain is ranked and only they are asked for) or "sampled:N". remove_seen: items of the user's training events are not recommended again. cut: microseconds
     of the global cut, where there is one. left_out: sentences on who is not measured and why.
     """
 
@@ -32,7 +32,8 @@ class Split:
     """Train, validation and test parts over one vocabulary.
 
     train is a whole `Dataset`; valid and test are events only. A model that is measured on test may read train
-    and valid events as history, never test.
+    and valid events as history, never test. Under a target domain, valid also holds what happened in other domains
+    before the test part: history for the test, never asked for.
     """
 
     train: Dataset
@@ -48,6 +49,12 @@ class Split:
             return self.train
         return self.train.with_interactions(_joined(self.train.interactions, self.valid))
 
+    @property
+    def candidates(self) -> Ids | None:
+        """The items that are ranked, int32 codes; None for all."""
+        kind, _, name = self.protocol.candidates.partition(":")
+        return domains(self.train).items(name) if kind == "domain" else None
+
     def truth(self, part: str = "test") -> Truth:
         """The relevant items of each user of a part: its queries and what should be found.
 
@@ -58,13 +65,16 @@ class Split:
         if events is None:
             raise ValueError("This split has no validation part.")
         history = self.history or (self.train_and_valid if part == "test" else self.train)
-        return truth_of(events, history, remove_seen=self.protocol.remove_seen)
+        if (allow := self.candidates) is not None:
+            events = events.take(np.isin(events.items, allow))
+        return replace(truth_of(events, history, remove_seen=self.protocol.remove_seen), allow=allow)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
     """What should be found. users: int32 [q]; relevant: distinct items a query; histories: what came before;
-    grades: float32 aligned with `relevant.items`, or None for all 1; at: moment of the first relevant event."""
+    grades: float32 aligned with `relevant.items`, or None for all 1; at: moment of the first relevant event; allow: the
+    items that are ranked, None for all."""
 
     users: Ids
     relevant: Ragged
@@ -72,6 +82,7 @@ class Truth:
     grades: NDArray[np.float32] | None = None
     at: NDArray[np.int64] | None = None
     dropped: int = field(default=0)  # users whose every relevant item was already in their history
+    allow: Ids | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -87,7 +98,24 @@ class Truth:
         if self.grades is not None:
             grades = Ragged(self.relevant.offsets, self.relevant.items, values=self.grades).take(index).values
         at = None if self.at is None else self.at[index]
-        return Truth(self.users[index], self.relevant.take(index), self.histories.take(index), grades, at)
+        relevant, histories = self.relevant.take(index), self.histories.take(index)
+        return Truth(self.users[index], relevant, histories, grades, at, allow=self.allow)
+
+    def filter(self, *, remove_seen: bool = True) -> Filter:
+        """What may be shown to these users: the items that are ranked, without what they have had."""
+        return Filter(self.allow, None, self.histories if remove_seen else None)
+
+    def within(self, items: Ids | None) -> Truth:
+        """The same, asked for these items only (None: for all); users with nothing left to find are left out."""
+        if items is None:
+            return self
+        kept = np.isin(self.relevant.items, items)
+        counts = np.bincount(self.relevant.owners()[kept], minlength=len(self))
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        grades = None if self.grades is None else self.grades[kept]
+        allow = items if self.allow is None else np.intersect1d(self.allow, items)
+        narrow = replace(self, relevant=Ragged(offsets, self.relevant.items[kept]), grades=grades, allow=allow)
+        return narrow.take(np.flatnonzero(counts))
 
 
 def truth_of(events: Interactions, history: Dataset, *, remove_seen: bool = True) -> Truth:

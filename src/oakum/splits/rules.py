@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from oakum.data import Dataset, Interactions
+from oakum.data import Dataset, Interactions, domains
 from oakum.errors import ProtocolError
 from oakum.seeds import generator, keyed_hash
 from oakum.splits.protocol import Protocol, Split
@@ -28,6 +30,8 @@ def _parts(data: Dataset, rule: str, train: Mask, valid: Mask, test: Mask, **fac
 
 
 def _left_out(train: Dataset, test: Interactions) -> tuple[str, ...]:
+    if not train.has_pairs:
+        return ()
     out = []
     users = np.unique(test.users)
     fresh = int((train.user_counts[users] == 0).sum())
@@ -73,6 +77,7 @@ def split_leave_last(data: Dataset, *, test: int = 1, valid: int = 1) -> Split:
     Other people's later events are in training, so this leaks the future of the crowd; users with too few events stay
     in training whole.
     """
+    _need_users(data, "leave-last")
     log = data.interactions
     order = log.order()
     counts = np.bincount(log.users, minlength=data.num_users)
@@ -86,7 +91,11 @@ def split_leave_last(data: Dataset, *, test: int = 1, valid: int = 1) -> Split:
 
 
 def split_holdout(data: Dataset, *, test: float = 0.2, valid: float = 0.1, seed: int = 0) -> Split:
-    """A random share of each user's events is asked; every user with two events or more keeps at least one."""
+    """A random share of each user's events is asked; every user with two events or more keeps at least one.
+
+    A log without users is cut by `split_rows`."""
+    if not data.has_pairs:
+        return split_rows(data, test=test, valid=valid, seed=seed)
     log = data.interactions
     key = keyed_hash(int(generator(seed, "holdout").integers(1 << 62)), log.rows)
     order = np.lexsort((key, log.users))
@@ -103,14 +112,29 @@ def split_holdout(data: Dataset, *, test: float = 0.2, valid: float = 0.1, seed:
     return _parts(data, "holdout", ~late & ~held, held, late, seed=seed)
 
 
-def split_by_user(data: Dataset, *, test: float = 0.2, valid: float = 0.1, given: float = 0.8, seed: int = 0) -> Split:
+def split_by_user(
+    data: Dataset,
+    *,
+    test: float = 0.2,
+    valid: float = 0.1,
+    given: float = 0.8,
+    by: str | None = None,
+    seed: int = 0,
+) -> Split:
     """A share of the *users* is asked: nothing of them is trained on, `given` of their events is their history.
+
+    by: a column of the table of users (a source, a region) whose values go to one part whole, so that what users of
+    one kind share cannot leak; the shares are then of kinds.
 
     The split keeps their histories out of training, so models must answer them as newcomers; the given events are in
     `protocol`'s history through the validation part only where it is the same user.
     """
+    _need_users(data, "users")
     rng = generator(seed, "users")
     draw = rng.random(data.num_users)
+    if by is not None:
+        kinds = _kinds(data, by)
+        draw = rng.permutation(kinds.max() + 1)[kinds] / (kinds.max() + 1)
     log = data.interactions
     asked_user = draw < test
     held_user = ~asked_user & (draw < test + valid)
@@ -128,13 +152,79 @@ def split_by_user(data: Dataset, *, test: float = 0.2, valid: float = 0.1, given
     return Split(split.train, split.valid, split.test, split.protocol, history)
 
 
+def _kinds(data: Dataset, column: str) -> NDArray[np.int64]:
+    """A code of each user's value in a column of the table of users; users without one share a code."""
+    table = data.tables.get("users")
+    if table is None or column not in table.columns:
+        raise ProtocolError(f"'{data.name}' has no column '{column}' in its table of users to split by.")
+    values = [str(v) for v in table[column].to_list()]
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+
+
 def split_cold_items(data: Dataset, *, test: float = 0.2, valid: float = 0.1, seed: int = 0) -> Split:
     """A share of the *items* is asked: all their events are test events. For models that read item content."""
+    _need_users(data, "cold-items")
     draw = generator(seed, "cold items").random(data.num_items)
     items = data.interactions.items
     late = draw[items] < test
     held = ~late & (draw[items] < test + valid)
     return _parts(data, "cold-items", ~late & ~held, held, late, seed=seed)
+
+
+def split_rows(data: Dataset, *, test: float = 0.2, valid: float = 0.1, seed: int = 0) -> Split:
+    """A random share of all rows is asked, whoever's they are: for models that predict single rows."""
+    key = keyed_hash(int(generator(seed, "rows").integers(1 << 62)), data.interactions.rows)
+    place = key.astype(np.float64) / 2.0**64
+    late = place < test
+    held = ~late & (place < test + valid)
+    return _parts(data, "rows", ~late & ~held, held, late, seed=seed)
+
+
+PARTS = {
+    "train": ("train", "training"),
+    "valid": ("valid", "validation", "val", "dev"),
+    "test": ("test", "testing"),
+}
+
+
+def published_parts(data: Dataset) -> str | None:
+    """The context field that says which part each row belongs to: text with 'train' and 'test' among its values."""
+    for name, column in data.interactions.fields.items():
+        if name in ("part", "split", "set", "fold") and column.dtype.kind == "U":
+            found = set(np.unique(column).tolist())
+            if found & {*PARTS["train"]} and found & {*PARTS["test"]}:
+                return name
+    return None
+
+
+def split_published(data: Dataset, *, column: str | None = None) -> Split:
+    """The published parts of one file: a context field says train, valid (or validation, dev) or test of every row.
+
+    Rows of any other value are left out, and it is said. column: its name, where it is not part, split, set or fold.
+    """
+    column = column or published_parts(data)
+    if column is None or column not in data.interactions.fields:
+        raise ProtocolError(
+            f"'{data.name}' has no column that says train or test of every row"
+            + (f" (asked: '{column}')" if column else "")
+            + "; choose another rule, such as time, holdout or rows."
+        )
+    told = data.interactions.fields[column]
+    train, valid, test = (np.isin(told, PARTS[part]) for part in ("train", "valid", "test"))
+    split = _parts(data, "published", train, valid, test)
+    other = len(told) - int(train.sum() + valid.sum() + test.sum())
+    if other:
+        said = f"{other:,} rows are of no part (column '{column}') and were left out."
+        protocol = replace(split.protocol, left_out=(*split.protocol.left_out, said))
+        return Split(split.train, split.valid, split.test, protocol)
+    return split
+
+
+def _need_users(data: Dataset, rule: str) -> None:
+    if not data.has_pairs:
+        raise ProtocolError(
+            f"The rule '{rule}' goes by users and items, and '{data.name}' has none; use 'rows', 'time' or 'published'."
+        )
 
 
 def split_from_parts(
@@ -143,17 +233,19 @@ def split_from_parts(
     valid: Interactions | None = None,
     *,
     carve: float = 0.05,
+    target: str | None = None,
     seed: int = 0,
 ) -> Split:
     """Given files. Without a validation file, `carve` of the training events (random, by user) become one, so that
-    nothing is ever chosen on the test part."""
+    nothing is ever chosen on the test part. target: the domain that is asked for and ranked."""
+    candidates = "all" if target is None else f"domain:{domains(train).names[domains(train).code(target)]}"
     if valid is None and carve > 0:
         inner = split_holdout(train, test=carve, valid=0.0, seed=seed)
         kept, valid = inner.train, inner.test
     else:
         kept = train
     known = train if valid is None else kept.with_interactions(train.interactions)
-    return Split(kept, valid, test, Protocol(rule="files", seed=seed, left_out=_left_out(known, test)))
+    return Split(kept, valid, test, Protocol("files", candidates, seed=seed, left_out=_left_out(known, test)))
 
 
 def split_none(data: Dataset) -> Split:

@@ -17,18 +17,22 @@ from oakum.data.readers import (
     lines,
     movielens,
     parquet,
+    reports,
     text,
 )
 from oakum.data.readers.table import Columns, Table
 from oakum.errors import DataError, ParameterError, nearest
 
-FORMATS = ("csv", "tsv", "parquet", "arrow", "jsonl", "atomic", "movielens", "lines")
+FORMATS = ("csv", "tsv", "parquet", "arrow", "jsonl", "atomic", "movielens", "lines", "reports")
 
 __all__ = ["FORMATS", "Columns", "Table", "open_table", "path_of"]
 
 
 def path_of(source: Any) -> Path | None:
-    """The path that a source names, checked to exist; None for a table in memory."""
+    """The path that a source names, checked to exist; None for a table in memory.
+
+    `folder/name` may also name one of several published sets in a folder (`name_train.*`, `name_test.*`).
+    """
     if not isinstance(source, str | Path):
         return None
     if isinstance(source, str) and "://" in source:
@@ -39,7 +43,7 @@ def path_of(source: Any) -> Path | None:
         )
     path = Path(source).expanduser()
     try:
-        if path.exists():
+        if path.exists() or folder.set_at(path):
             return path
         near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     except (OSError, ValueError) as error:
@@ -72,6 +76,8 @@ def _open(path: Path, stack: ExitStack, format: str | None) -> Table:
         return parquet.read_parquet(path)
     if kind == "arrow":
         return arrow.read_arrow(path)
+    if kind == "reports" or (format is None and kind in ("jsonl", None) and reports.looks_like(path)):
+        return reports.read_reports(path, stack)
     if kind == "jsonl":
         return jsonl.read_jsonl(path, stack)
     if kind == "atomic":

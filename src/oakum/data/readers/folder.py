@@ -6,6 +6,7 @@ from pathlib import Path
 
 from oakum.data.issues import refuse
 from oakum.data.readers import movielens
+from oakum.errors import DataError
 
 SUFFIXES = {
     ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".txt": "text", ".dat": "text", ".data": "text",
@@ -29,7 +30,9 @@ _LOGS = (
     "usage_log",
     "interaction",
     "data",
+    "report_techniques",
 )
+_SIDES = {"users": ("users", "reports"), "items": ("items", "techniques")}
 _PARTS = {"train": ("train", "training"), "valid": ("valid", "validation", "val", "dev"), "test": ("test",)}
 
 
@@ -48,8 +51,10 @@ def stem_of(path: Path) -> str:
 
 def parts_in(folder: Path) -> dict[str, Path]:
     """Published parts by role; a name counts when it is the word, or the word and a suffix or prefix
-    (`test_cold_items`).
+    (`test_cold_items`). The folder may also be the name of one of several sets (`set_at`).
     """
+    if not folder.is_dir():
+        return set_at(folder)
     files = sorted(
         p
         for p in folder.iterdir()
@@ -62,6 +67,7 @@ def parts_in(folder: Path) -> dict[str, Path]:
         loose = [p for p in loose if not any(w in stem_of(p).lower().split("_") for w in ("negatives", "negative"))]
         chosen = exact or loose
         if len(chosen) > 1:
+            _refuse_several(folder)
             names = ", ".join(p.name for p in chosen[:8])
             refuse(
                 folder,
@@ -71,6 +77,32 @@ def parts_in(folder: Path) -> dict[str, Path]:
         if chosen:
             found[role] = chosen[0]
     return found
+
+
+def sets_in(folder: Path) -> dict[str, dict[str, Path]]:
+    """Several published sets in one folder, by name: `name_train.*` and `name_test.*`, perhaps `name_valid.*`."""
+    found: dict[str, dict[str, Path]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        name, _, word = stem_of(path).rpartition("_")
+        role = next((r for r, words in _PARTS.items() if word.lower() in words), None)
+        if name and role is not None and path.is_file() and format_of(path) is not None:
+            found.setdefault(name, {})[role] = path
+    return {
+        name: {role: parts[role] for role in _PARTS if role in parts}
+        for name, parts in found.items()
+        if {"train", "test"} <= parts.keys()
+    }
+
+
+def set_at(path: Path) -> dict[str, Path]:
+    """The parts of the set that `folder/name` names; empty where it names none."""
+    return {} if path.exists() else sets_in(path.parent).get(path.name, {})
+
+
+def _refuse_several(folder: Path) -> None:
+    sets = sets_in(folder)
+    if len(sets) > 1:
+        refuse(folder, f"several published sets ({', '.join(sets)})", f"Name one of them: {folder / next(iter(sets))}.")
 
 
 def log_in(folder: Path) -> Path | None:
@@ -90,10 +122,11 @@ def log_in(folder: Path) -> Path | None:
     try:
         if {"train", "test"} <= parts_in(folder).keys():
             return None
-    except Exception:
+    except DataError:
         pass
     if len(readable) == 1:
         return readable[0]
+    _refuse_several(folder)
     names = ", ".join(p.name for p in files[:10]) or "nothing"
     refuse(
         folder,
@@ -103,10 +136,10 @@ def log_in(folder: Path) -> Path | None:
 
 
 def sides_in(folder: Path) -> dict[str, Path]:
-    """Tables of users and items that lie beside a log: `users.*`, `items.*`."""
-    out = {}
-    for side in ("users", "items"):
-        for path in sorted(folder.glob(f"{side}.*")):
+    """Tables of users and items that lie beside a log: `users.*`, `items.*`; `reports.*`, `techniques.*`."""
+    out: dict[str, Path] = {}
+    for side, names in _SIDES.items():
+        for path in (p for name in reversed(names) for p in sorted(folder.glob(f"{name}.*"))):
             if path.is_file() and format_of(path) in ("csv", "tsv", "parquet", "arrow", "jsonl"):
                 out[side] = path
     return out

@@ -76,10 +76,10 @@ def open_text(path: Path, stack: ExitStack, *, lines: int = 1000) -> TextFile:
         text = head.decode("utf-8")
     except UnicodeDecodeError:
         refuse_encoding(path, where)
-    return TextFile(_unpacked(path, stack) if packed else path, where, text.replace("\r\n", "\n"), whole)
+    return TextFile(unpacked(path, stack) if packed else path, where, text.replace("\r\n", "\n"), whole)
 
 
-def _unpacked(path: Path, stack: ExitStack) -> Path:
+def unpacked(path: Path, stack: ExitStack) -> Path:
     """The content of a gzip file in a temporary file that goes when `stack` closes; checks its checksum on
     the way.
     """

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from oakum.data import Dataset, Ids, Queries, Schema
 from oakum.engine.closed import ClosedForm, pick
@@ -103,11 +104,14 @@ class IALSModel(FactorModel):
 class PureSVD(Spec):
     """The best rank-f picture of the log with unseen as 0: s = x V Vᵀ (Cremonesi et al. 2010).
 
-    Memory 4 · items · f bytes; time events · f a Lanczos step. Newcomers: their row, equal to a known user's.
+    With `degree_exponent` a it is the log D_u^-a X D_i^-a that is pictured, in which heavy users and best-sellers weigh
+    less: s = x D_i^-a V Vᵀ; a = ½ is the low-pass filter of the graph. Memory 4 · items · f bytes; time events · f a
+    Lanczos step. Newcomers: their row, equal to a known user's.
     """
 
     slug = "pure-svd"
     embedding_dim: Annotated[int, Range(1, 4096, search=(16, 256), log=True), "f: singular vectors kept"] = 64
+    degree_exponent: Annotated[float, Range(0, 1, search=(0, 0.5)), "a: power of the degrees divided out"] = 0.0
 
     def build(self, schema: Schema) -> FactorModel:
         """Empty factors."""
@@ -121,7 +125,11 @@ class PureSVDModel(FactorModel):
         """Lanczos from a seeded start vector (a randomised method without power iterations loses the tail)."""
         from scipy.sparse.linalg import svds
 
-        x = data.matrix
+        x, a = data.matrix, self.spec.degree_exponent
+        self.scale = (np.maximum(data.item_counts, 1) ** -a).astype(np.float32)
+        if a:
+            users = (np.maximum(data.user_counts, 1) ** -a).astype(np.float32)
+            x = (sparse.diags(users) @ x @ sparse.diags(self.scale)).tocsr()
         f = min(self.spec.embedding_dim, min(x.shape) - 1)
         start = generator(seed, "svd start").normal(size=min(x.shape)).astype(np.float32)
         _, _, vt = svds(x, k=f, v0=start)
@@ -129,16 +137,17 @@ class PureSVDModel(FactorModel):
         self.items[data.item_counts == 0] = np.nan
 
     def query_vectors(self, queries: Queries) -> NDArray[np.float32]:
-        """x V."""
+        """x D_i^-a V."""
         rows = queries.histories.matrix(len(self.items))
-        out = np.asarray(rows @ np.nan_to_num(self.items), np.float32)
+        out = np.asarray(rows @ (np.nan_to_num(self.items) * self.scale[:, None]), np.float32)
         out[np.diff(rows.indptr) == 0] = np.nan
         return out
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """The vectors."""
-        return {"items": self.items}
+        """The vectors, and what a history's items weigh."""
+        return {"items": self.items, "scale": self.scale}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Put them back."""
         self.items = state["items"]
+        self.scale = state.get("scale", np.ones(len(self.items), np.float32))

@@ -1,0 +1,57 @@
+"""Negatives of the positive's own domain, against a count."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from oakum.engine.learner import Phase  # noqa: E402
+from oakum.engine.plan import Plan  # noqa: E402
+from oakum.engine.run import Run  # noqa: E402
+from oakum.errors import DataError  # noqa: E402
+from oakum.sampling.batches import Pairs  # noqa: E402
+from oakum.sampling.samplers import InDomain, Uniform  # noqa: E402
+from tests.toys import beside, random_log  # noqa: E402
+
+
+def run_on(data: object) -> Run:
+    return Run(Plan(), 0, data, None, (), torch.device("cpu"), Phase())  # type: ignore[arg-type]
+
+
+def batch_of(users: list[int], items: list[int]) -> Pairs:
+    codes = [torch.tensor(x) for x in (users, items)]
+    return Pairs(torch.arange(len(users)), 1, None, *codes)
+
+
+def test_negatives_come_from_the_domain_of_the_positive() -> None:
+    data = beside(random_log(events=60))
+    users = [u for u in range(40) for _ in range(50)]
+    items = [3 if n % 2 else 32 for n in range(len(users))]
+    drawn = InDomain().draw(run_on(data), batch_of(users, items), 4)
+    found = drawn.items.numpy()
+    side = np.array(items) >= 30
+    assert (found[side] >= 30).all()
+    assert (found[~side] < 30).all()
+    np.testing.assert_allclose(drawn.log_q[:, 0], np.where(side, -np.log(8), -np.log(30)), rtol=1e-6)
+    owned = data.matrix
+    assert not any(owned[u, i] for u, row in zip(users[::7], found[::7], strict=True) for i in row)
+    counts = np.bincount(found[~side].ravel(), minlength=30)
+    free = owned[:, :30].toarray() == 0
+    expected = (100 * free / free.sum(1, keepdims=True)).sum(0)  # each user draws 100, uniform over what it lacks
+    assert (np.abs(counts - expected) < 5 * np.sqrt(expected)).all()
+
+
+def test_without_domains_the_cure_is_named() -> None:
+    with pytest.raises(DataError, match="has no domains"):
+        InDomain().draw(run_on(replace(random_log(), tables={})), batch_of([0], [0]), 1)
+
+
+def test_all_other_draws_are_as_they_were() -> None:
+    data = random_log()
+    found = Uniform().draw(run_on(data), batch_of([0, 1, 2], [0, 1, 2]), 3)
+    assert found.items.shape == (3, 3)
+    assert not any(data.matrix[u, i] for u in range(3) for i in found.items[u].tolist())
