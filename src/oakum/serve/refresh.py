@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from oakum import store
-from oakum.data import Dataset, Interactions
+from oakum.data import Dataset
 from oakum.defences.detect.coordination import Coordination
 from oakum.engine.fit import fit, spec_is_learned
-from oakum.engine.fitted import Fitted
 from oakum.serve.models import Shelf
 from oakum.state import State
 from oakum.state.feedback import joined, screen
@@ -30,15 +29,6 @@ class Refreshed:
     left_out: int
     refitted: bool
     folder: Path | None
-
-
-def log_of(fitted: Fitted) -> Dataset:
-    """The log that a saved model was trained on, as far as it keeps it."""
-    h = fitted.histories
-    rows = np.arange(len(h.items)) if h.rows is None else h.rows
-    log = Interactions(h.owners().astype(np.int32), h.items, h.values, h.times, rows)
-    tables = {} if fitted.item_table is None else {"items": fitted.item_table}
-    return Dataset(log, fitted.users, fitted.items, tables, name=fitted.record.data_name or "log")
 
 
 def refresh(
@@ -59,7 +49,7 @@ def refresh(
     """
     shelf = Shelf(model)
     first = store.load(shelf.folder)
-    base = _without_forgotten(log if log is not None else log_of(first), state)
+    base = _without_forgotten(log if log is not None else first.log(), state)
     batch = screen(state, base, detector=detector, seed=seed)
     accepted = [e for e in state.events(ACCEPTED)]
     again = not spec_is_learned(first.spec) if refit is None else refit
