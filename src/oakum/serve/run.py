@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -52,6 +53,13 @@ def server_of(service: Service, told: Callable[[], None]) -> uvicorn.Server:
 class _Server(uvicorn.Server):
     told: Callable[[], None]
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Being asked to stop is not a failure: the signal is not raised again once everything is finished."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
@@ -65,8 +73,12 @@ def bind(settings: Settings) -> socket.socket:
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise ParameterError(f"{where} cannot be listened at ({error.strerror or error}); choose another.") from None
