@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import numpy as np
 
 from oakum.audits.record import AuditReport, Finding
-from oakum.catalogue import load_class
 from oakum.data import Dataset, Ids, Ranking
 from oakum.engine.closed import Predicts
-from oakum.engine.fit import fit, spec_is_learned
+from oakum.engine.fit import fit_again, spec_is_learned
 from oakum.engine.fitted import Fitted
 from oakum.errors import ProtocolError
 from oakum.evaluation import answers_to
@@ -99,7 +98,8 @@ def judge(
     k = int(gate.metric.partition("@")[2] or 10)
     kept, leak = _unseen(candidate, current, test)
     checks = [leak]
-    twin = _twin(candidate) if gate.floor and spec_is_learned(candidate.spec) else None
+    again = gate.floor and spec_is_learned(candidate.spec)
+    twin = fit_again(candidate, candidate.log(), seed=candidate.record.seed + 1) if again else None
     models = [candidate, current] if twin is None else [candidate, current, twin]
     people, values, lists = _measure(models, kept, gate.metric, k)
     checks += _accuracy(values, gate, seed)
@@ -129,13 +129,6 @@ def _unseen(candidate: Fitted, current: Fitted, test: Dataset) -> tuple[Dataset,
         said = f"{only:.1%} of the test events are in the candidate's training log and not in the current model's: it has seen the answers."
         return kept, Check(name="unseen test", passed=False, sentence=said)
     return kept, Check(name="unseen test", passed=True, sentence=f"{len(kept):,} test events are new to both models.")
-
-
-def _twin(candidate: Fitted) -> Fitted:
-    """The candidate with another seed, from the log that it keeps."""
-    record = candidate.record
-    plugins = [load_class(str(p["slug"]), "plugin").from_json(p) for p in record.plugins]
-    return fit(candidate.spec, candidate.log(), plan=record.plan or None, plugins=plugins, seed=record.seed + 1)
 
 
 def _measure(

@@ -124,6 +124,10 @@ class Shelf:
             _remove(self.folder / REFRESHED / f"{old:04d}")
         return made
 
+    def replace(self, fitted: Fitted) -> None:
+        """Let this model answer, and delete every other: for models that must not come back."""
+        store.save(fitted, self.folder)  # over the whole folder: the pointer and the old versions go in the same step
+
     def back(self) -> Path:
         """Let the model before the current one answer again."""
         now = self.current()
