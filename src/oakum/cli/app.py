@@ -12,6 +12,8 @@ COMMANDS = {
     "fit": "Train a system and save it.",
     "evaluate": "Measure a saved model on held-out events.",
     "recommend": "Recommend from a saved model.",
+    "release": "Let a model answer in place of another, if nothing speaks against it.",
+    "forget": "Take people out of a model, measure what is left, and write a statement.",
     "export": "Write the vectors of a saved model for other programs.",
     "attack": "Attack a system on a log and measure what it wins.",
     "defend": "Train a system with a defence in place.",

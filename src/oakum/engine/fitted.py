@@ -54,6 +54,14 @@ class Fitted:
         own: Ids | None = self.model.candidates
         return own
 
+    def log(self) -> Dataset:
+        """The log it was trained on, as far as it keeps it: events by user, and what it knows of the items."""
+        h = self.histories
+        rows = np.arange(len(h.items)) if h.rows is None else h.rows
+        events = Interactions(h.owners().astype(np.int32), h.items, h.values, h.times, rows)
+        tables = {} if self.item_table is None else {"items": self.item_table}
+        return Dataset(events, self.users, self.items, tables, name=self.record.data_name or "log")
+
     # --- in codes -----------------------------------------------------------------------------------------------
     def queries(self, users: Ids) -> Queries:
         """Requests of trained users, with the histories they were trained on."""

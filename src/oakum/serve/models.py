@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -95,24 +96,20 @@ class Served:
 
 
 class Shelf:
-    """A model folder and the refreshed models in it. `current.json` names the one that answers; it is replaced in one
-    step, so a reader sees the old or the new one. Without it the folder itself is the model."""
+    """A model folder and the later models in it. `current.json` names the one that answers, the one that refreshes start
+    from, and those before them; it is replaced in one step, so a reader sees the old or the new state. Without it the
+    folder itself is the model."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
     def current(self) -> Path:
         """The folder of the model that answers."""
-        pointer = self.folder / POINTER
-        if not pointer.exists():
-            return self.folder
-        try:
-            name = json.loads(pointer.read_text(encoding="utf-8"))["model"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ModelFileError(f"{pointer} cannot be read ({type(error).__name__}); delete it or refresh.") from None
-        if not isinstance(name, str) or not re.fullmatch(r"[0-9]{4,9}", name):
-            raise ModelFileError(f"{pointer} names {name!r}, which is no refreshed model; delete it or refresh.")
-        return self.folder / REFRESHED / name
+        return self._folder(self._pointer()["model"])
+
+    def base(self) -> Path:
+        """The folder of the model that refreshes start from: the one last released, or the first."""
+        return self._folder(self._pointer()["base"])
 
     def mark(self) -> tuple[Any, ...] | None:
         """A value that changes when another model should answer; None while a folder is being replaced."""
@@ -123,36 +120,60 @@ class Shelf:
             return None
         return str(folder), found.st_ino, found.st_mtime_ns, found.st_size
 
-    def publish(self, fitted: Fitted) -> Path:
-        """Save a model beside the others and let it answer from now on; the latest few are kept for `back`."""
-        numbers = self._numbers()
-        name = f"{(numbers[-1] if numbers else 0) + 1:04d}"
-        made = store.save(fitted, self.folder / REFRESHED / name)
-        self._point(name)
-        for old in numbers[: -KEPT + 1]:
-            _remove(self.folder / REFRESHED / f"{old:04d}")
+    def publish(self, fitted: Fitted, *, base: bool = False) -> Path:
+        """Save a model beside the others and let it answer from now on; the latest few are kept for `back`.
+
+        base: refreshes start from it from now on (a release), not only from what it was made of (a refresh).
+        """
+        now = self._pointer()
+        folder = self.folder / REFRESHED
+        numbers = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+        name = f"{max(numbers, default=0) + 1:04d}"
+        made = store.save(fitted, folder / name)
+        past = [*now["past"], [now["model"], now["base"]]][-KEPT + 1 :]
+        self._point({"model": name, "base": name if base else now["base"], "past": past})
+        kept = {name, now["base"], *(n for pair in past for n in pair)}
+        for number in numbers:
+            if f"{number:04d}" not in kept:
+                _remove(folder / f"{number:04d}")
         return made
+
+    def replace(self, fitted: Fitted) -> None:
+        """Let this model answer, and delete every other: for models that must not come back."""
+        store.save(fitted, self.folder)  # over the whole folder: the pointer and the old versions go in the same step
 
     def back(self) -> Path:
         """Let the model before the current one answer again."""
-        now = self.current()
-        if now == self.folder:
-            raise ModelFileError(f"{self.folder} holds no refreshed model to go back from.")
-        older = [n for n in self._numbers() if n < int(now.name)]
-        if older:
-            self._point(f"{older[-1]:04d}")
-        else:
-            (self.folder / POINTER).unlink()
+        now = self._pointer()
+        if not now["past"]:
+            raise ModelFileError(f"{self.folder} holds no earlier model to go back to.")
+        *past, (model, base) = now["past"]
+        self._point({"model": model, "base": base, "past": past})
         return self.current()
 
-    def _numbers(self) -> list[int]:
-        folder = self.folder / REFRESHED
-        found = folder.iterdir() if folder.is_dir() else ()
-        return sorted(int(p.name) for p in found if p.name.isdigit())
+    def _folder(self, name: str) -> Path:
+        return self.folder / REFRESHED / name if name else self.folder
 
-    def _point(self, name: str) -> None:
+    def _pointer(self) -> dict[str, Any]:
+        pointer = self.folder / POINTER
+        if not pointer.exists():
+            return {"model": "", "base": "", "past": []}
+        try:
+            found = json.loads(pointer.read_text(encoding="utf-8"))
+            past = [[m, b] for m, b in found.get("past", [])]
+            state = {"model": found["model"], "base": found.get("base", ""), "past": past}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ModelFileError(f"{pointer} cannot be read ({type(error).__name__}); delete it or refresh.") from None
+        for name in (state["model"], state["base"], *(n for pair in state["past"] for n in pair)):
+            if not isinstance(name, str) or not re.fullmatch(r"([0-9]{4,9})?", name):
+                raise ModelFileError(
+                    f"{pointer} names {name!r}, which is no model of this folder; delete it or refresh."
+                )
+        return state
+
+    def _point(self, state: Mapping[str, Any]) -> None:
         with whole(self.folder / POINTER) as aside:
-            aside.write_text(json.dumps({"model": name}) + "\n", encoding="utf-8")
+            aside.write_text(json.dumps(state) + "\n", encoding="utf-8")
 
 
 def _remove(folder: Path) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from oakum import store
-from oakum.data import Dataset, Interactions
+from oakum.data import Dataset
 from oakum.defences.detect.coordination import Coordination
 from oakum.engine.closed import Predicts
-from oakum.engine.fit import fit, spec_is_learned
-from oakum.engine.fitted import Fitted
+from oakum.engine.fit import fit_again, spec_is_learned
 from oakum.errors import ParameterError
 from oakum.needs import check
 from oakum.serve.models import Shelf
@@ -35,15 +34,6 @@ class Refreshed:
     folder: Path | None
 
 
-def log_of(fitted: Fitted) -> Dataset:
-    """The log that a saved model was trained on, as far as it keeps it."""
-    h = fitted.histories
-    rows = np.arange(len(h.items)) if h.rows is None else h.rows
-    log = Interactions(h.owners().astype(np.int32), h.items, h.values, h.times, rows)
-    tables = {} if fitted.item_table is None else {"items": fitted.item_table}
-    return Dataset(log, fitted.users, fitted.items, tables, name=fitted.record.data_name or "log")
-
-
 def refresh(
     model: str | Path,
     state: State,
@@ -55,25 +45,25 @@ def refresh(
 ) -> Refreshed:
     """Screen the pending events of a state, make the model anew with all accepted ones, and let it answer.
 
-    It starts from the model as it was first saved (or from `log`), so a batch that was taken back leaves no trace. Events
-    of deleted users are left out, whether they came from the log or from the state. refit: train afresh over the users
+    It starts from the model as it was first saved or last released (or from `log`), so a batch that was taken back leaves
+    no trace. Events of deleted users are left out, whether they came from the log or from the state. refit: train afresh over the users
     and items known by now; otherwise weights are kept and the histories renewed. By default systems computed in closed
     form are refitted and learned ones are not.
     """
     shelf = Shelf(model)
-    first = store.load(shelf.folder)
+    first = store.load(shelf.base())
     if log is None and isinstance(first.model, Predicts):
         raise ParameterError(
             f"'{first.spec.slug}' learns from rows of both kinds, and a saved model keeps the positive ones alone; give --log."
         )
-    base = _without_forgotten(log if log is not None else log_of(first), state)
+    base = _without_forgotten(log if log is not None else first.log(), state)
     batch = screen(state, base, detector=detector, seed=seed)
     accepted = [e for e in state.events(ACCEPTED)]
     again = not spec_is_learned(first.spec) if refit is None else refit
     data, left_out = joined(base, accepted, extend=again)
     check(first.spec, data)
     if again:
-        made = fit(first.spec, data, plan=first.record.plan or None, seed=first.record.seed)
+        made = fit_again(first, data)
     else:
         made = first.refresh(data)
     now = shelf.current()

@@ -20,13 +20,19 @@ def joined(base: Dataset, events: Sequence[Event], *, extend: bool) -> tuple[Dat
     """A log followed by events from a state, and how many events did not fit.
 
     extend: new users and items get codes after the old ones; otherwise their events are left out. An event without a
-    weight gets the median value of the log; weights are left out where the log has no values.
+    weight gets the median value of the log; weights are left out where the log has no values. An event that the log holds
+    already (same user, item and time) is not added again.
     """
     users, user_codes = _codes(base.users, [e.user_id for e in events], extend)
     items, item_codes = _codes(base.items, [e.item_id for e in events], extend)
     fits = (user_codes >= 0) & (item_codes >= 0)
     kept = np.flatnonzero(fits)
     log = base.interactions
+    if log.times is not None and len(kept):
+        at = np.array([events[int(i)].time for i in kept], np.int64)
+        mine = pl.DataFrame({"u": user_codes[kept], "i": item_codes[kept], "t": at, "n": np.arange(len(kept))})
+        known = pl.DataFrame({"u": log.users, "i": log.items, "t": log.times})
+        kept = kept[mine.join(known, on=["u", "i", "t"], how="anti", maintain_order="left")["n"].to_numpy()]
     values = None
     if log.values is not None:
         usual = float(np.median(log.values)) if len(log) else 1.0
@@ -40,7 +46,7 @@ def joined(base: Dataset, events: Sequence[Event], *, extend: bool) -> tuple[Dat
             blank = pl.DataFrame({"_": [None] * (len(known) - len(tables[side]))})
             tables[side] = pl.concat([tables[side], blank], how="diagonal").drop("_")
     data = replace(base, interactions=log.append(fresh), users=users, items=items, tables=tables, truth={})
-    return data, len(events) - len(kept)
+    return data, int((~fits).sum())
 
 
 def _codes(known: Vocabulary, ids: list[str], extend: bool) -> tuple[Vocabulary, Any]:
