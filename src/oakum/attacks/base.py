@@ -28,6 +28,11 @@ class Attack(Parameters):
     threat: ClassVar[Threat] = Threat.LOG
     knowledge: ClassVar[str] = "none"
 
+    @property
+    def looks(self) -> bool:
+        """Whether it looks at the victim, beyond reading the log and the catalogue."""
+        return bool(self.threat & ~(Threat.LOG | Threat.CATALOGUE))
+
     def run(self, access: Access, goal: Goal, budget: Budget, rng: Rng) -> Change:
         """What it would alter."""
         raise TypeError(f"{type(self).__name__} does not say what it would change.")

@@ -50,7 +50,9 @@ def test_the_sweep_is_the_one_of_the_kernels() -> None:
     from scipy import sparse
 
     both = sparse.vstack([data.matrix, sparse.csr_matrix(rows.numpy())]).tocsr().astype(np.float32)
-    ridge = lambda n, others: (spec.l2 * (n + spec.unobserved_weight * others) ** spec.frequency_exponent).astype(np.float32)
+    ridge = lambda n, others: (spec.l2 * (n + spec.unobserved_weight * others) ** spec.frequency_exponent).astype(
+        np.float32
+    )
     old = factors.items.float().numpy()
     weigh = lambda f: (spec.unobserved_weight * f.T @ f).astype(np.float32)
     fakes = weighted_rows(old, weigh(old), both.indptr, both.indices, ridge(np.diff(both.indptr), 15))[20:]
@@ -142,7 +144,12 @@ def test_the_search_ends_no_worse_than_it_began_on_its_own_model(slug: str) -> N
         technique = load_class(slug)(steps=steps, k=5, **({} if rate is None else {"rate": rate}))
         found = propose(technique, data, Goal((3, 4)), Budget(users=8, clicks=80), seed=5)
         people = np.arange(80, dtype=np.int32)
-        search = Search(Surrogate(data, people, IALS(embedding_dim=32, epochs=6), 1), np.array([3, 4], np.int32), torch.ones(60, dtype=torch.bool), 10)
+        search = Search(
+            Surrogate(data, people, IALS(embedding_dim=32, epochs=6), 1),
+            np.array([3, 4], np.int32),
+            torch.ones(60, dtype=torch.bool),
+            10,
+        )
         search.allowed[[3, 4]] = False
         rows = torch.zeros(8, 60)
         for r in range(8):

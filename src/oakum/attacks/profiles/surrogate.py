@@ -92,9 +92,7 @@ class Surrogate:
         a, items, users = self.spec.unobserved_weight, factors.items, factors.users
         accounts, size = rows.shape
         everybody = self.data.num_users + accounts
-        fakes = self._solve(
-            gram(rows, items) + a * items.T @ items, rows @ items, self._ridge(rows.sum(1), size)
-        )
+        fakes = self._solve(gram(rows, items) + a * items.T @ items, rows @ items, self._ridge(rows.sum(1), size))
         with torch.no_grad():  # Σ p pᵀ over the genuine people of each item, a column of p at a time
             counts = self.seen.transposed(torch.ones(len(users), 1, dtype=users.dtype))[:, 0]
             own = torch.stack([self.seen.transposed(users * column[:, None]) for column in users.T], 1)
