@@ -14,7 +14,6 @@ from oakum.data import Dataset, Ids, Ragged, Schema
 from oakum.engine.fit import fit
 from oakum.engine.learner import Losses, Plugin, Reps
 from oakum.engine.run import Run
-from oakum.errors import ParameterError
 from oakum.models.classic.bpr_mf import BPRMF
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch
@@ -71,6 +70,7 @@ class DPProfiles(Attack):
 
     slug = "dp-profiles"
     threat = Threat.LOG
+    goals: ClassVar[tuple[str, ...]] = ("promote",)
     knowledge: ClassVar[str] = "the log; a copy of the model, trained by itself"
     rounds: Annotated[int, Range(1, 1000), "times that the copy is trained on what is there so far"] = 10
     start: Annotated[int, Range(1, 1000), "epochs of the copy before the first account"] = 20
@@ -84,8 +84,6 @@ class DPProfiles(Attack):
 
     def run(self, access: Access, goal: Goal, budget: Budget, rng: Rng) -> AddProfiles:
         """Accounts, group by group."""
-        if goal.kind != "promote":
-            raise ParameterError(f"'{self.slug}' promotes items; it cannot {goal.kind}.")
         facts = Facts(access.log())
         data, accounts = facts.data, budget.users
         if not accounts:

@@ -64,6 +64,7 @@ class Relaxed(Attack):
     """A base: settings, start, search and composition. What is climbed, `gain`, is the technique's own."""
 
     threat = Threat.LOG
+    goals: ClassVar[tuple[str, ...]] = ("promote",)
     direction: ClassVar[Any] = "unit"
     momentum: ClassVar[float] = 0.0
     steps: Annotated[int, Range(1, 1000), "times that the surrogate is trained and the profiles are moved"] = 20
@@ -85,8 +86,6 @@ class Relaxed(Attack):
 
     def run(self, access: Access, goal: Goal, budget: Budget, rng: Rng) -> AddProfiles:
         """Search within the budget; the best profiles met, by the surrogate's own lists."""
-        if goal.kind != "promote":
-            raise ParameterError(f"'{self.slug}' promotes items; it cannot {goal.kind}.")
         facts = Facts(access.log())
         if not budget.users:
             return compose([], facts, facts.top, self.knowledge, rng)
