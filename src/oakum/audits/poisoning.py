@@ -15,7 +15,7 @@ from oakum.audits.accuracy import clean_trials, per_user
 from oakum.audits.base import Audit, Subject, System, goodness, percent, verdict_of, within
 from oakum.audits.plots import exposure_plot
 from oakum.audits.record import Cure, Finding
-from oakum.audits.techniques import beyond, key_of, proposed, threat_of
+from oakum.audits.techniques import beyond, has_size, key_of, proposed, threat_of
 from oakum.audits.trials import Result, Trial
 from oakum.catalogue import entry, load_class
 from oakum.defences.base import Defence, Training
@@ -70,11 +70,12 @@ class PoisoningDrill(Audit):
 
     def _plugin(self, slug: str, system: System, eps: float) -> Defence:
         # It begins after a sixth of the epochs, as in the papers (5 of 30), however few the audit trains.
-        return Training(plugin=load_class(slug)(eps=eps, begin=min(4, int(system.plan.get("epochs", 30)) // 6)))
+        size = {"eps": eps} if has_size(slug) else {}
+        return Training(plugin=load_class(slug)(begin=min(4, int(system.plan.get("epochs", 30)) // 6), **size))
 
     def sized(self, system: System) -> list[str]:
         """The cures whose size has to be chosen."""
-        return [c for c in self.cures_for(system) if entry(c).kind == "plugin"]
+        return [c for c in self.cures_for(system) if entry(c).kind == "plugin" and has_size(c)]
 
     def sizing(self, subject: Subject) -> dict[str, Trial]:
         """Fits on the training part alone, one a size, that are measured on the validation part."""

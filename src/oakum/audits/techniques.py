@@ -9,11 +9,17 @@ from oakum.attacks.proposed import Proposed, Settled
 from oakum.audits.base import Subject, System, percent
 from oakum.catalogue import entry, load_class
 from oakum.needs import check
+from oakum.parameters import fields
 
 
 def looks(attack: str) -> bool:
     """Whether a technique looks at its victim."""
     return bool(load_class(attack, "attack")().looks)
+
+
+def has_size(plugin: str) -> bool:
+    """Whether a plug-in has a size `eps` that the validation part can choose."""
+    return any(f.name == "eps" for f in fields(load_class(plugin)))
 
 
 def key_of(attack: str, share: float, system: System | None = None) -> str:

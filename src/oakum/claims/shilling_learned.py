@@ -222,8 +222,8 @@ def black_box(context: Context) -> Outcome:
     why = (
         ""
         if holds
-        else "Thirty noisy rewards (hits among 150 people) are too few: the blocks of items differ by less than the noise of a "
-        "retraining. The paper trains for thousands of episodes."
+        else "How popular the cover is matters little here: accounts filled from any one of the ten blocks alone raise exposure by no "
+        "more, and five times as many retrainings end at about the same. There is little to learn at this level of the tree."
     )
     words = ", ".join(f"{n} {v:.4f}" for n, v in mean.items())
     return Outcome(f"T-HR@50: {words}; PoisonRec − random {gap}; looks {found.looks}", holds, why)
@@ -353,8 +353,8 @@ def real_labels(context: Context) -> Outcome:
     """Blind detectors on Amazon's real review spammers."""
     return _blind(
         context, "amazon-spammers", "is_spammer",
-        "Paid reviewers are people with long histories of popular products, who agree with each other: what these detectors take for "
-        "genuine. Injected profiles differ from people in other ways.",
+        "These accounts review as many products as others do, more popular ones, and rate nearly all of them at the top: to detectors of "
+        "injected profiles, which look for cold items and odd ratings, that is what people do.",
     )  # fmt: skip
 
 
