@@ -134,3 +134,22 @@ def test_a_bench_is_settled_in_workers_and_what_hangs_on_it_keeps_its_name(tmp_p
     for key in changes:
         assert settled.digest(key) == bench.digest(key)
         assert settled.dataset(key).digest == bench.dataset(key).digest
+
+
+def test_a_grid_of_techniques_that_optimise_and_that_look() -> None:
+    """Each system has its own accounts where the technique looks, the same where it does not; looks are counted and said."""
+    pytest.importorskip("torch")
+    from oakum.audits.grid import Grid
+    from oakum.audits.scorecard import audit
+    from oakum.data.simulate import Market, simulate
+
+    data = simulate(Market(users=60, items=50, events=1200), seed=0)
+    grid = Grid(attacks=("pga-profiles", "poisonrec-profiles"), cures=("denoise",), shares=(0.05,), seeds=1)
+    report = audit(data, ["ials", "item-knn"], audits=[grid], workers=2)
+    (found,) = report.findings
+    assert len(found.evidence) == 2 * 2  # closed forms take no plug-in
+    for system in ("ials", "item-knn"):
+        assert f"'poisonrec-profiles' looked at {system}: " in found.threat
+    assert "30 retrain" in found.threat
+    assert found.budget["queries"] == 6000
+    assert "optimise" not in found.threat

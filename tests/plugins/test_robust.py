@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from oakum import losses as terms  # noqa: E402
+from oakum.engine.fit import fit  # noqa: E402
+from oakum.models.classic.bpr_mf import BPRMF  # noqa: E402
 from oakum.plugins.denoise import Denoise  # noqa: E402
+from oakum.plugins.graphrfi import GraphRfi, NeuralForest  # noqa: E402
 from oakum.plugins.radv import RAdv, near  # noqa: E402
+from tests.toys import random_log  # noqa: E402
 
 
 class Pairwise:
@@ -81,3 +87,47 @@ def test_radv_never_replacing_is_the_loss_twice() -> None:
     run, reps, losses = case()
     found = RAdv(begin=0, probability=0.0).build(None).loss(run, None, reps, losses)  # type: ignore[arg-type]
     torch.testing.assert_close(found["replaced"], losses["bpr"])
+
+
+def test_a_tree_of_one_decision_by_hand() -> None:
+    forest = NeuralForest(2, 1, 1)
+    x = torch.randn(5, 2)
+    right = torch.sigmoid(forest.nodes(x))[:, 0]
+    low, high = torch.sigmoid(forest.leaves[0])
+    torch.testing.assert_close(forest(x), (1 - right) * low + right * high)
+    deep = NeuralForest(2, 3, 4)
+    deep.leaves.data.fill_(20.0)
+    torch.testing.assert_close(deep(x), torch.ones(5))  # all leaves say 1, however a row falls
+
+
+def test_known_fakes_are_believed_less_and_unknown_ones_tell_nothing() -> None:
+    data = random_log(users=60, items=40, events=900)
+    marks = [1 if u < 8 else None if u < 16 else 0 for u in range(60)]
+    known = replace(data, tables={**data.tables, "users": pl.DataFrame({"known_fake": marks})})
+    fitted = fit(
+        BPRMF(embedding_dim=8),
+        known,
+        plan={"epochs": 60, "batch_size": 128, "learning_rate": 0.01},
+        plugins=[GraphRfi()],
+    )
+    (plugin,) = fitted.plugins
+    label = plugin.facts["genuine"]
+    assert label[:8].sum() == 0
+    assert torch.isnan(label[8:16]).all()
+    assert (label[16:] == 1).all()
+    with torch.no_grad():
+        believed = plugin.genuine(fitted.model.users.weight, torch.full((60,), 0.3))
+    assert believed[:8].mean() < 0.5 < believed[16:].mean()
+
+
+def test_without_labels_the_head_trusts_people() -> None:
+    data = random_log()
+    fitted = fit(
+        BPRMF(embedding_dim=8),
+        data,
+        plan={"epochs": 20, "batch_size": 128, "learning_rate": 0.01},
+        plugins=[GraphRfi()],
+    )
+    with torch.no_grad():
+        believed = fitted.plugins[0].genuine(fitted.model.users.weight, torch.full((40,), 0.3))
+    assert believed.min() > 0.7

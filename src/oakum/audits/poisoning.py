@@ -15,7 +15,7 @@ from oakum.audits.accuracy import clean_trials, per_user
 from oakum.audits.base import Audit, Subject, System, goodness, percent, verdict_of, within
 from oakum.audits.plots import exposure_plot
 from oakum.audits.record import Cure, Finding
-from oakum.audits.techniques import beyond, has_size, key_of, proposed, threat_of
+from oakum.audits.techniques import beyond, has_size, key_of, looks, proposed, threat_of
 from oakum.audits.trials import Result, Trial
 from oakum.catalogue import entry, load_class
 from oakum.defences.base import Defence, Training
@@ -59,7 +59,8 @@ class PoisoningDrill(Audit):
         return key_of(attack, share, system)
 
     def _budget(self, subject: Subject, share: float) -> Budget:
-        return budget_for(subject.data, share, targets=self.targets)
+        queries = self.queries if any(looks(a) for a in self.attacks) else 0
+        return budget_for(subject.data, share, targets=self.targets).replace(queries=queries)
 
     def _seeds(self, subject: Subject, system: System) -> tuple[int, ...]:
         return subject.seeds[: self.seeds] if system.learned else subject.seeds[:1]
@@ -116,7 +117,7 @@ class PoisoningDrill(Audit):
             for attack, share in itertools.product(self.attacks, self.shares):
                 key = self._key(attack, share, system)
                 if key not in subject.changes:
-                    budget = self._budget(subject, share).replace(queries=self.queries)
+                    budget = self._budget(subject, share)
                     subject.changes[key] = ("clean", proposed(subject, system, attack, self.goal(subject), budget))
             for seed in self._seeds(subject, system):
                 for attack, share in itertools.product(self.attacks, self.shares):
