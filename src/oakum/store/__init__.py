@@ -136,7 +136,7 @@ def load(folder: str | Path) -> Fitted:
         return _restore(folder, head)
     except OakumError:
         raise
-    except Exception as error:  # a well-signed folder may still hold nonsense: say so, whatever form it takes
+    except (Exception, pl.exceptions.PanicException) as error:  # a well-signed folder may still hold nonsense: say so, whatever form it takes
         raise ModelFileError(f"{folder} cannot be read as a model: {type(error).__name__}: {error}") from None
 
 
