@@ -144,7 +144,9 @@ def test_a_grid_of_techniques_that_optimise_and_that_look() -> None:
     from oakum.data.simulate import Market, simulate
 
     data = simulate(Market(users=60, items=50, events=1200), seed=0)
-    grid = Grid(attacks=("pga-profiles", "poisonrec-profiles"), cures=("denoise",), shares=(0.05,), seeds=1, queries=330)
+    grid = Grid(
+        attacks=("pga-profiles", "poisonrec-profiles"), cures=("denoise",), shares=(0.05,), seeds=1, queries=330
+    )
     report = audit(data, ["ials", "item-knn"], audits=[grid], workers=2)
     (found,) = report.findings
     assert len(found.evidence) == 2 * 2  # closed forms take no plug-in

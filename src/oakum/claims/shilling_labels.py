@@ -62,7 +62,8 @@ def injected_labels(context: Context) -> Outcome:
     """Blind detectors on FilmTrust with its 150 average-attack accounts."""
     return _blind(
         context, "filmtrust-average-attack", "is_fake",
-        "These accounts rate as items are rated on average, so they agree with everybody (RDMA) and with few in particular (DegSim).",
+        "The accounts' fillers are random, so they have five items in common with few others, and fewer than that count as no likeness in "
+        "DegSim; with `least=2` they stand out at the other end.",
     )  # fmt: skip
 
 

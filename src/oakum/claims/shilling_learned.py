@@ -227,7 +227,7 @@ def robust_trainers(context: Context) -> Outcome:
     if "radv" in failed and _over([hits["radv, clean"]], [hits["clean"]]).value > 0:
         why += " Mixing targets with their neighbours lifts rare items into lists on the clean log too."
     if "graphrfi" in failed:
-        why += " Accounts that GraphRfi doubts keep a small weight, and adaptive steps are blind to the size of a gradient."
+        why += " GraphRfi finds the accounts, also those it was not told of, and leaves them a small weight in place of none."
     return Outcome(f"{words} (recall@20 / T-HR@50); exposure against none: {apart}; {trust}", not failed, why)
 
 
