@@ -22,7 +22,7 @@ from oakum.audits.poisoning import PoisoningDrill
 from oakum.audits.popularity import PopularityAudit
 from oakum.audits.record import AuditReport, Finding
 from oakum.audits.stability import ChurnAudit, StabilityAudit
-from oakum.audits.trials import Trial, run_trials
+from oakum.audits.trials import Trial, run_trials, settle
 from oakum.catalogue import entry, load_class
 from oakum.data import Dataset
 from oakum.data.describe import describe
@@ -141,6 +141,7 @@ def audit(
     wanted: dict[str, Trial] = {f"table {n}": t for n, t in clean_trials(subject).items()}
     for a in chosen:
         wanted.update({f"{a.slug} {n}": t for n, t in a.trials(subject).items()})
+    subject.changes.update(settle(subject.bench(), folder=store, workers=workers, progress=progress))
     found = run_trials(subject.bench(), list(wanted.values()), folder=store, workers=workers, progress=progress)
     results = dict(zip(wanted, (found[i] for i in range(len(wanted))), strict=True))
     findings: list[Finding] = []

@@ -17,6 +17,9 @@ def run(
         list[str], typer.Option(help="An item id to promote; repeat for several (default: five cold items).")
     ] = [],  # noqa: B006
     users: Annotated[str, typer.Option(help="Fake accounts: a number, or a share such as 1%.")] = "1%",
+    queries: Annotated[
+        int, typer.Option(help="Looks at the victim that the technique may have, for those that look.")
+    ] = 0,
     defence: Annotated[str, typer.Option(help="A defence in place, by slug.")] = "",
     set_: Annotated[list[str], typer.Option("--set", help="name=value of the victim or of its plan.")] = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="auto, time, leave-last, holdout or none.")] = "auto",
@@ -42,7 +45,7 @@ def run(
     accounts = share_of(users, train)
     length = budget_for(train, 1.0, targets=max(1, len(target) or 5))
     per = length.clicks // max(1, length.users)
-    budget = Budget(users=accounts, clicks=accounts * per)
+    budget = Budget(users=accounts, clicks=accounts * per, queries=queries)
     goal: Goal | None = None
     with Shown(f"Attacking {system}") as progress:
         result = attack(
