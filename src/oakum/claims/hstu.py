@@ -165,34 +165,55 @@ def _log(data_dir: Any, name: str) -> Any:
 
 
 def _specs() -> dict[str, Any]:
+    """Two layers each, softmax over all items on dot products: the same loss."""
     from oakum.models.sequential.hstu import HSTU
     from oakum.models.sequential.sasrec import SASRec
 
-    size: dict[str, Any] = {"embedding_dim": 48, "max_length": 100, "dropout": 0.2}
-    plain: dict[str, Any] = {**size, "num_negatives": 0, "unit": False}
-    return {
-        "SASRec": SASRec(**size),
-        "HSTU": HSTU(**plain),
-        "HSTU without times": HSTU(**plain, times="none"),
-    }
+    size: dict[str, Any] = {"embedding_dim": 48, "num_layers": 2, "max_length": 100, "dropout": 0.2}
+    return {"SASRec": SASRec(**size, loss="softmax"), "HSTU": HSTU(**size, num_negatives=0, unit=False)}
 
 
 @cache
 def _fit(data_dir: Any, log: str, system: str, seed: int, epochs: int) -> Any:
-    """NDCG@10 by test user; early stopping on the event before the last."""
+    """NDCG@10 by test user; stops on the event before the last."""
     from oakum.engine.fit import fit
 
     parts = _log(data_dir, log)
-    plan = {"epochs": epochs, "batch_size": 32, "learning_rate": 1e-3, "evaluate_every": 4, "patience": 3}
+    plan = {"epochs": epochs, "batch_size": 32, "learning_rate": 2e-3, "evaluate_every": 4, "patience": 3}
     return values_by_user(fit(_specs()[system], parts, plan=plan, seed=seed), parts)
 
 
-def movielens(context: Context, epochs: int = 40) -> Outcome:
-    """Both encoders under one loss and one budget, on two logs; the full catalogue is ranked."""
-    folder = context.folder("movielens-100k").parent
-    context.folder("movielens-1m")
-    found = {n: [_fit(folder, log, n, s, epochs) for log in LOGS for s in SEEDS] for n in _specs()}
-    return Outcome("", False)
+def movielens(context: Context, epochs: int = 24) -> Outcome:
+    """Both encoders under one loss and one budget, on two logs, the whole catalogue ranked."""
+    words, gains, sure = [], [], True
+    for log in ("movielens-100k", "movielens-1m"):
+        folder = context.folder(log).parent
+        ours, theirs = ([_fit(folder, log, n, s, epochs) for s in SEEDS] for n in ("HSTU", "SASRec"))
+        gains.append(mean(ours) / mean(theirs) - 1)
+        gap = apart(ours, theirs)
+        sure = sure and gap.low > 0
+        words.append(f"{log}: HSTU {mean(ours):.4f}, SASRec {mean(theirs):.4f} ({gains[-1]:+.1%}), difference {gap}")
+    gain = sum(gains) / len(gains)
+    why = (
+        ""
+        if sure
+        else "The intervals of the differences hold 0: over so few people and epochs the two cannot be told apart. "
+    )
+    if gain < -0.05:
+        why = "HSTU is worse by more than 5 % at this budget. " + why
+    return Outcome(
+        f"ndcg@10, {len(SEEDS)} seeds; {'; '.join(words)}; mean gain {gain:+.1%}", gain >= -0.05, why.strip()
+    )
 
 
-LOGS = ("movielens-100k", "movielens-1m")
+CLAIMS = (
+    Claim("causal", "A later event changes no earlier state; what stands in the padding changes nothing", "difference 0", causal, ("hstu",)),
+    Claim("candidates", "m candidates in one pass equal m passes of history and candidate", "difference 0", candidates),
+    Claim("cached", "A step on kept keys and values equals reading all again; blocks equal the composed form", "1e-5; values and gradients 1e-4", cached),
+    Claim("intensity", "Pointwise sums grow r-fold with r copies of what matches, a softmax does not change", "r-fold; unchanged", intensity),
+    Claim(
+        "movielens", "Same loss, same budget, two layers, MovieLens-100K and the 668 people of MovieLens-1M with times: HSTU not "
+        "worse than SASRec by more than 5 % (a smaller form: 24 epochs)", "ndcg@10 5 to 10 % above SASRec after full training (.1720 against .1603)",
+        movielens, ("hstu", "sasrec"), True, 320,
+    ),
+)  # fmt: skip

@@ -1,0 +1,151 @@
+"""What Tri-CDR's sheet says holds."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from oakum.claims.base import Claim, Context, Outcome
+from oakum.claims.common import apart, mean, values_by_user
+
+
+def _toy(seed: int, **settings: Any) -> tuple[Any, Any]:
+    """An untrained model with item vectors far from zero, over a random log of two domains."""
+    from dataclasses import replace
+
+    import numpy as np
+    import polars as pl
+    import torch
+
+    from oakum.data import Dataset, Interactions, Vocabulary
+    from oakum.engine.learner import Phase
+    from oakum.models.cross_domain.tri_cdr import TriCDR
+
+    rng = np.random.default_rng(seed)
+    users, items, n = 40, 50, 900
+    log = Interactions(rng.integers(0, users, n), rng.integers(0, items, n), None, np.arange(n) * 10**6)
+    ids = lambda letter, k: Vocabulary(pl.Series("id", [f"{letter}{j}" for j in range(k)]))
+    table = pl.DataFrame({"domain": ["here" if i % 2 else "there" for i in range(items)]})
+    data = Dataset(log, ids("u", users), ids("i", items), {"items": table}, name="two domains")
+    torch.manual_seed(seed)
+    spec = TriCDR(target="here", embedding_dim=16, max_length=60, num_layers=1, **settings)
+    model = spec.build(replace(data.schema, sizes=dict(spec.sizes(data))))
+    for name, value in model.named_parameters():
+        if "items" in name:
+            torch.nn.init.normal_(value)
+    model.put_facts(model.prepare(data, Phase(name="joint")))
+    return model.eval(), data
+
+
+def _queries(model: Any, data: Any) -> tuple[Any, Any]:
+    """The only batch of the joint phase, and the query vector of each prediction in it."""
+    import torch
+
+    from oakum.engine.learner import Phase
+    from oakum.sampling.batches import Negatives, Order
+
+    (batch,) = model.batches(data, Phase(name="joint"), Order(0, "joint", 0, 10_000))
+    batch.negatives = Negatives(torch.zeros(len(batch), 1, dtype=torch.long), torch.zeros(len(batch), 1))
+    with torch.no_grad():
+        return batch, model.represent(batch)["query"]
+
+
+def leak(context: Context) -> Outcome:
+    """Every event of a user from the predicted one on becomes another of its domain; twenty predictions."""
+    from dataclasses import replace
+
+    import numpy as np
+    import torch
+
+    model, data = _toy(context.seed)
+    batch, query = _queries(model, data)
+    log, same, moved = data.interactions, 0, 0
+    rng = np.random.default_rng(context.seed)
+    picks = rng.choice(len(batch), 20, replace=False)
+    for b in picks:
+        user, row = int(batch.users[b]), int(batch.rows[b])
+        late = (log.users == user) & (log.rows >= row)
+        items = np.where(late, (log.items + 2 * rng.integers(1, 24, len(log))) % data.num_items, log.items)
+        after, other = _queries(model, data.with_interactions(replace(log, items=items)))
+        at = int(np.flatnonzero(after.rows.numpy() == row)[0])
+        same += bool(torch.equal(other[at], query[b]))
+        later = np.flatnonzero((after.users.numpy() == user) & (after.rows.numpy() > row))
+        moved += any(
+            not torch.equal(other[k], query[int(np.flatnonzero(batch.rows == after.rows[k])[0])]) for k in later
+        )
+    return Outcome(
+        f"{same} of {len(picks)} predictions bit-identical; later predictions of the same user moved in {moved}",
+        same == len(picks) and moved > 0,
+    )
+
+
+def contrast(context: Context) -> Outcome:
+    """NT-Xent of equal rows, the triplet at its margin, and the batched attention against one place at a time."""
+    import math
+
+    import torch
+
+    from oakum import losses
+    from oakum.nn.pooling import AskedPooling
+
+    torch.manual_seed(context.seed)
+    equal = losses.nt_xent(*(torch.ones(16, 8, dtype=torch.float64),) * 2, 0.1)
+    off = float((equal - math.log(31)).abs().max())
+    anchor, near = torch.randn(9, 8), torch.randn(9, 8) * 0.01
+    away = torch.nn.functional.normalize(torch.randn(9, 8), dim=-1)
+    silent = losses.triplet(anchor, anchor + near, anchor + away * (near.norm(dim=-1, keepdim=True) + 4.001), 4.0)
+    heard = losses.triplet(anchor, anchor + near, anchor + away * (near.norm(dim=-1, keepdim=True) + 3.9), 4.0)
+    pool = AskedPooling(8).double()
+    facts, asked = (torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((2, 7, 8), (2, 5, 8)))
+    whole, seen = torch.randn(2, 5, 8, dtype=torch.float64), torch.rand(2, 5, 7) < 0.6
+    seen[0, 0] = False
+
+    def alone(s: int, j: int) -> Any:
+        f = facts[s][seen[s, j]]
+        if not len(f):
+            return torch.zeros(8, dtype=torch.float64)
+        q, g = asked[s, j].expand_as(f), whole[s, j].expand_as(f)
+        hidden = pool.bend_first(pool.first(torch.cat([f, q, f * q, q - f, g], -1)))
+        score = pool.third(pool.bend_second(pool.second(hidden)))[:, 0]
+        return score.softmax(0) @ f
+
+    slow = torch.stack([torch.stack([alone(s, j) for j in range(5)]) for s in range(2)])
+    fast = pool(facts, seen, asked, whole)
+    leaves = [facts, asked, *pool.parameters()]
+    aim = torch.randn(2, 5, 8, dtype=torch.float64)
+    grads = [torch.autograd.grad((x * aim).sum(), leaves) for x in (slow, fast)]
+    gap = float((slow - fast).abs().max().detach())
+    slope = max(float((a - b).abs().max()) for a, b in zip(*grads, strict=True))
+    ok = off < 1e-6 and float(silent.max()) == 0 and float(heard.min()) > 0
+    return Outcome(
+        f"ln 31 = {float(equal[0]):.4f} to {off:.0e}; triplet {float(silent.max()):.1f} from the margin on, {float(heard.min()):.2f} "
+        f"just before it; attention against loops {gap:.0e}, gradients {slope:.0e}",
+        ok and gap < 1e-5 and slope < 1e-5,
+    )
+
+
+def bare(context: Context) -> Outcome:
+    """People without an event in the source, against the fusion with zeros in its place."""
+    import numpy as np
+    import torch
+    from torch.nn import functional as F
+
+    from oakum.data import Queries
+
+    model, data = _toy(context.seed)
+    own = model.sides[data.histories.items] == 1
+    histories = data.histories.keep(own)
+    users = np.flatnonzero(histories.lengths > 0)[:12]
+    part = histories.take(users)
+    with torch.no_grad():
+        found = model.query_vectors(Queries(users.astype(np.int32), part))
+        worst = 0.0
+        for n, row in enumerate(found):
+            events = torch.from_numpy(part.row(n).astype(np.int64))[None]
+            none, here = torch.full((1, 1), -1), torch.zeros(1, dtype=torch.long)
+            known = torch.tensor([[events.shape[1], 0, events.shape[1]]])
+            m, _, t = model.gathered([events, none, events], known, here, here)
+            zeros = model.fuse(torch.cat([m, torch.zeros_like(m), t], -1))
+            worst = max(worst, float((row - model.spec.scale * F.normalize(zeros, dim=-1)[0]).abs().max()))
+    finite = bool(torch.isfinite(found).all())
+    return Outcome(f"{'finite' if finite else 'not finite'}; against s = 0 {worst:.0e}", finite and worst < 1e-5)
