@@ -149,3 +149,45 @@ def bare(context: Context) -> Outcome:
             worst = max(worst, float((row - model.spec.scale * F.normalize(zeros, dim=-1)[0]).abs().max()))
     finite = bool(torch.isfinite(found).all())
     return Outcome(f"{'finite' if finite else 'not finite'}; against s = 0 {worst:.0e}", finite and worst < 1e-5)
+
+
+# --- on real sequences of two domains -------------------------------------------------------------------------------
+@cache
+def _parts(data_dir: Any, source: str, target: str, people: int) -> tuple[Any, Any]:
+    """The last event in the target of so many people for the test, the one before for validation: with what they did in the
+    source before it, and with the target alone."""
+    import numpy as np
+    import polars as pl
+
+    from oakum.data import domains
+    from oakum.data.read import read
+    from oakum.seeds import generator
+    from oakum.splits import split
+
+    frame = pl.read_parquet(data_dir / "mixed_sequences.parquet")
+    users = generator(0, "people of the claims").permutation(frame["user_id"].unique().sort().to_numpy())[:people]
+    both = read(frame.filter(pl.col("user_id").is_in(users.tolist())), name=f"{source} and {target}")
+    log, found = both.interactions, domains(both)
+    alone = both.with_interactions(log.take(found.codes[log.items] == found.code(target)))
+    assert np.array_equal(split(alone, "leave-last").test.rows, split(both, "leave-last", target=target).test.rows)
+    return split(both, "leave-last", target=target), split(alone, "leave-last")
+
+
+def _among(fitted: Any, parts: Any, target: Any, others: int = 99) -> Any:
+    """NDCG@10 of each test user among the item that came and 99 drawn uniformly from the target's items not had: the paper's
+    protocol. Ties count half; an item that the model cannot score stands last."""
+    import numpy as np
+
+    from oakum.seeds import derive, generator
+
+    truth = parts.truth()
+    out = np.empty(len(truth))
+    for q in range(len(truth)):
+        part = truth.take(np.array([q]))
+        free = np.setdiff1d(target, np.concatenate([part.histories.items, part.relevant.items]))
+        drawn = generator(derive(0, "candidates of the claims"), int(part.users[0])).choice(free, others, replace=False)
+        scores = fitted.score(part.queries, np.concatenate([part.relevant.items[:1], drawn]).astype(np.int32)[None])[0]
+        scores = np.where(np.isnan(scores), -np.inf, scores)
+        rank = 1 + (scores[1:] > scores[0]).sum() + (scores[1:] == scores[0]).sum() / 2
+        out[q] = 1 / np.log2(rank + 1) if rank <= 10 else 0.0
+    return out
