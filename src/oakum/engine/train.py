@@ -220,7 +220,7 @@ class Trainer:
             for learner in self.learners.values():
                 learner.settle()
             self.place["step"] = at + 1
-            self.place["rate_step"] += 1
+            self.place["rate_step"] += turn == 0  # a schedule is laid out by the first phase's steps
             share = (epoch + min(1.0, (at + 1) / max(1, total))) / epochs
             self.progress.update(share, f"epoch {epoch + 1}/{epochs}")
             self._stop_if_asked()
