@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +15,7 @@ def sigmoid(z: Floats) -> Floats:
     return 0.5 * (1 + np.tanh(0.5 * z))
 
 
-def logistic(x: Floats, labels: NDArray, *, l2: float = 1e-3, steps: int = 50) -> Floats:
+def logistic(x: Floats, labels: NDArray[Any], *, l2: float = 1e-3, steps: int = 50) -> Floats:
     """w that minimises Σ log(1 + exp(x·w)) − y x·w + l2/2 |w|². [n, p], [n] of 0 and 1 -> [p].
 
     l2 > 0 keeps the optimum finite where columns separate the labels or repeat one another. Cost: steps · n · p².
