@@ -256,9 +256,8 @@ def million(context: Context) -> Outcome:
     fitted = _trained(split, context.seed, 3)
     a, b = _measured(fitted, split), _untrained(fitted, split, centred=True)
     why = (
-        "the .02 is the smaller log's. One epoch gives .735, two with three times the step .738: genres and decade say little more "
-        "of these items than their cosine does. Titles through MiniLM raise the cosine to .746, and the network learns them by "
-        "heart (.716)"
+        "the .02 is the smaller log's. Fewer epochs and larger steps gain as little: genres and decade say little more of these "
+        "items than their cosine does. Titles through MiniLM raise the cosine, and the network learns them by heart and falls below it"
     )
     holds = a >= b + 0.02
     return Outcome(
