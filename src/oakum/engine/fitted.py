@@ -84,6 +84,11 @@ class Fitted:
         """Probabilities beside the labels of the rows, as the metrics take them."""
         return self._rows().predictions(self._own(data))
 
+    def remarks(self, data: Dataset | Interactions) -> tuple[str, ...]:
+        """What rows lack of what the model reads, and what it does not know of them: sentences to go with the answers."""
+        own = getattr(self.model, "remarks", None)
+        return () if own is None else tuple(own(self._own(data)))
+
     def _rows(self) -> Any:
         if not isinstance(self.model, Predicts):
             raise ParameterError(

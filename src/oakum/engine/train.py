@@ -119,6 +119,7 @@ class Trainer:
                 for k, v in tensors.items()
                 if k.startswith(f"{name}/{kind}/")  # noqa: B023
             }
+            learner.resize(part("weights"))
             learner.load_state_dict(part("weights"))
             learner.put_facts(part("facts"))
         self.best = {k[5:]: v.to(self.device) for k, v in tensors.items() if k.startswith("best/")}
@@ -146,8 +147,7 @@ class Trainer:
             raise Interrupted(f"Stopped {self._where()}.") from None
         except KeyboardInterrupt:  # in the middle of something: what was saved last stands
             raise Interrupted(f"Stopped at once {self._where()}, where a whole state was kept last.") from None
-        if self.best:
-            self.model.load_state_dict(self.best)
+        self._take_best()
         for learner in self.learners.values():
             learner.eval()
         self.record.seconds = round(time.monotonic() - began, 3)
@@ -162,26 +162,37 @@ class Trainer:
 
     def _stage(self, index: int, stage: tuple[Phase, ...], resumed: dict[str, Tensor] | None) -> None:
         main = stage[0]
-        moving = [self._moving(phase) for phase in stage]
-        self.updates = [steps.optimiser(self.plan, m, p.learning_rate) for p, m in zip(stage, moving, strict=True)]
-        self.run.phase = main
-        if resumed is not None and self.place["prepared"]:
-            for i, update in enumerate(self.updates):
-                checkpoint.unpack_optimiser(update, resumed, f"optimiser{i}")
-        else:
+        self.run.phase, self.run.epoch, self.run.step = main, 0, 0
+        going_on = resumed is not None and bool(self.place.get("prepared"))
+        if not going_on:
             self.place.update(stage=index, epoch=0, step=0, rate_step=0)
             self.bad = 0  # patience counts within a stage
             self.run.seed_step()
             for learner in self.learners.values():
                 learner.put_facts(learner.prepare(self.base, main))
-            self.place["prepared"] = True
+        moving = [self._moving(phase) for phase in stage]
+        self.updates = [steps.optimiser(self.plan, m, p.learning_rate) for p, m in zip(stage, moving, strict=True)]
+        if going_on:
+            assert resumed is not None
+            for i, update in enumerate(self.updates):
+                checkpoint.unpack_optimiser(update, resumed, f"optimiser{i}")
+        self.place["prepared"] = True
         # A plan without epochs trains nothing, whatever a phase asks for.
         epochs = self.plan.epochs if main.epochs is None or not self.plan.epochs else main.epochs
         for epoch in range(self.place["epoch"], epochs):
             self.place["epoch"] = epoch
             if not self._epoch(stage, moving, epoch, epochs):
                 break
+        if main.alone:
+            self._take_best()
+            self.best, self.best_value = {}, -float("inf")
         self.place.update(prepared=False, stage=index + 1, epoch=0, step=0)
+
+    def _take_best(self) -> None:
+        """Put the best weights back, where the validation part was looked at."""
+        if self.best:
+            self.model.resize(self.best)
+            self.model.load_state_dict(self.best)
 
     def _moving(self, phase: Phase) -> list[nn.Parameter]:
         owner = owner_of(phase, self.model, self.plugins)
