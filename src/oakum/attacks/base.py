@@ -23,10 +23,14 @@ from oakum.seeds import Rng, generator
 
 
 class Attack(Parameters):
-    """A technique. `run` proposes a change under a threat, a goal and a budget; it never measures itself."""
+    """A technique. `run` proposes a change under a threat, a goal and a budget; it never measures itself.
+
+    untargeted: it reads no targets and edits rows of the log, so what it moves is everybody's lists.
+    """
 
     threat: ClassVar[Threat] = Threat.LOG
     knowledge: ClassVar[str] = "none"
+    untargeted: ClassVar[bool] = False
 
     def run(self, access: Access, goal: Goal, budget: Budget, rng: Rng) -> Change:
         """What it would alter."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from oakum.data import Dataset
 from oakum.errors import ParameterError, nearest
-from oakum.splits.protocol import Protocol, Split, Truth
+from oakum.splits.protocol import Protocol, Split, Truth, rolling_truth
 from oakum.splits.rules import (
     kfold,
     split_by_time,
@@ -14,16 +14,18 @@ from oakum.splits.rules import (
     split_cold_items,
     split_from_parts,
     split_holdout,
+    split_last_share,
     split_leave_last,
     split_none,
 )
 from oakum.splits.target import split_for
 
-__all__ = ["Protocol", "Split", "Truth", "kfold", "split", "split_from_parts"]
+__all__ = ["Protocol", "Split", "Truth", "kfold", "rolling_truth", "split", "split_from_parts"]
 
 RULES = {
     "time": split_by_time,
     "leave-last": split_leave_last,
+    "last-share": split_last_share,
     "holdout": split_holdout,
     "users": split_by_user,
     "cold-items": split_cold_items,
@@ -32,7 +34,7 @@ RULES = {
 
 
 def split(data: Dataset, rule: str = "auto", *, target: str | None = None, seed: int = 0, **options: Any) -> Split:
-    """Cut a log by a rule: time, leave-last, holdout, users, cold-items, none; auto takes time where times differ.
+    """Cut a log by a rule: time, leave-last, last-share, holdout, users, cold-items, none; auto takes time where times differ.
 
     target: the domain whose events are asked for and whose items are ranked; what happened in other domains is known up to
     the events asked for.
