@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ def edges(users: Sequence[int], items: Sequence[int], length: int = 0) -> list[s
         for code in set(codes):
             mine = [r for r in range(n) if codes[r] == code]
             mine = mine[-length:] if length else mine
-            for a, b in zip(mine, mine[1:], strict=False):
+            for a, b in itertools.pairwise(mine):
                 out[a].add(b)
     return out
 

@@ -111,7 +111,9 @@ class Interactions:
     def _at(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         order = np.argsort(self.rows, kind="stable")
         rows = np.asarray(rows, np.int64)
-        at = order[np.minimum(np.searchsorted(self.rows[order], rows), max(0, len(self) - 1))] if len(self) else rows
+        at: NDArray[np.int64] = (
+            order[np.minimum(np.searchsorted(self.rows[order], rows), max(0, len(self) - 1))] if len(self) else order
+        )
         missing = rows[self.rows[at] != rows] if len(self) else rows
         if len(missing):
             raise DataError(

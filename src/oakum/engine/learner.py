@@ -38,6 +38,8 @@ class Phase:
     steps: length of a turn in an alternation (None: a whole pass). every: a plug-in's turn comes after so many of
     the model's steps. epochs, learning_rate: None takes the plan's. own: a plug-in's phase with its own batches.
     looks: whether the validation part is looked at after its epochs; not in a phase before which the model cannot score.
+    after: a plug-in's phase that comes when the model's own are done: the model's last phase once more, with the epochs
+    and the learning rate given here and a fresh optimiser, from the best weights so far; its last weights are kept.
     """
 
     name: str = "main"
@@ -49,6 +51,7 @@ class Phase:
     learning_rate: float | None = None
     own: bool = False
     looks: bool = True
+    after: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,15 @@ def device_of(plan: Plan) -> torch.device:
 
 
 def stages_of(model: Model, plugins: Sequence[Plugin]) -> list[tuple[Phase, ...]]:
-    """The model's phases as tuples; phases of plug-ins join the last stage."""
+    """The model's phases as tuples; phases of plug-ins join the last stage, or follow it where they come `after`."""
     stages = [p if isinstance(p, tuple) else (p,) for p in model.phases()]
     own = [p for plugin in plugins for p in flat_phases(plugin.phases())]
-    if own:
-        stages[-1] = (*stages[-1], *own)
+    stages[-1] = (*stages[-1], *(p for p in own if not p.after))
+    first, *others = stages[-1]
+    for p in own:
+        if p.after:
+            once_more = replace(first, epochs=p.epochs, learning_rate=p.learning_rate, after=True, looks=False)
+            stages.append((once_more, *others))
     return stages
 
 
@@ -159,6 +164,9 @@ class Trainer:
         else:
             self.place.update(stage=index, epoch=0, step=0, rate_step=0)
             self.bad = 0  # patience counts within a stage
+            if main.after and self.best:
+                self.model.load_state_dict(self.best)
+                self.best, self.best_value = {}, -float("inf")
             self.run.seed_step()
             for learner in self.learners.values():
                 learner.put_facts(learner.prepare(self.base, main))

@@ -70,7 +70,7 @@ class CASPER(Attack):
             people, things = np.bincount(users), np.bincount(items)
             worth: NDArray[np.float64] = (people[users] + things[items]).astype(np.float64)
         elif self.pick == "popular":
-            worth = np.bincount(items)[items] * float(len(log)) - items
+            worth = (np.bincount(items)[items] * len(log) - items).astype(np.float64)
         else:
             worth = cascades(data, self.max_length, self.sketch, at_least=n)
         best = np.argsort(-worth, kind="stable")[:n]  # the earliest first where equal
