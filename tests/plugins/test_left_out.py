@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
+from oakum.claims.lists import in_time_order  # noqa: E402
 from oakum.plugins.left_out import LeftOut  # noqa: E402
 from oakum.sampling.batches import Negatives, Order, pairs  # noqa: E402
 from oakum.sampling.sequences import sequences  # noqa: E402
@@ -51,6 +52,20 @@ def test_histories_close_up_as_if_the_events_had_never_been(seed: int, count: in
                 assert questions(acted)[row] == plain[row]
         found.update(questions(acted))
     assert found == wanted
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 12))
+def test_a_window_a_target_loses_the_events_in_all_of_them(seed: int, count: int) -> None:
+    data = random_log()
+    gone = np.random.default_rng(seed).choice(data.interactions.rows, count, replace=False)
+    plugin: Any = LeftOut(rows=tuple(int(r) for r in gone)).build(None)
+    less = data.with_interactions(data.interactions.without(gone))
+    order = Order(1, "main", 0, 64)
+    wanted = {k: v for b in in_time_order(less, order, 100) for k, v in questions(b).items()}
+    run: Any = SimpleNamespace(data=data, memo={})
+    found = [questions(plugin.batch(run, b)) for b in in_time_order(data, order, 100)]
+    assert {k: v for q in found for k, v in q.items()} == wanted
 
 
 def test_pairs_and_their_negatives_lose_the_rows() -> None:

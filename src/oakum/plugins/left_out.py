@@ -77,15 +77,29 @@ class LeftOutPlugin(Plugin):
         return type(batch)(**_rows_of(batch, keep, laid))
 
     def inputs_of(self, run: Run, batch: Sequences) -> Tensor:
-        """Flat positions of the events among the inputs: they end the history before the target that follows them."""
-        if "followers" not in run.memo:
+        """Flat positions of the events among the inputs: each target tells which stretch of whose history its window holds."""
+        if "left out" not in run.memo:
             flat = run.data.histories
             assert flat.rows is not None
-            at = np.flatnonzero(np.isin(flat.rows, self.spec.rows))
-            at = at[at + 1 < flat.offsets[1:][flat.owners()[at]]]
-            run.memo["followers"] = torch.from_numpy(flat.rows[at + 1].copy())
-        followers: Tensor = run.memo["followers"].to(batch.rows.device)
-        return batch.place[torch.isin(batch.rows, followers)]
+            order = np.argsort(flat.rows, kind="stable")
+            gone = np.flatnonzero(np.isin(flat.rows, self.spec.rows))
+            run.memo["left out"] = flat.rows[order], order, gone, flat.owners()[gone], flat.items[gone]
+        rows, order, gone, owners, items = run.memo["left out"]
+        users, place = batch.users.cpu().numpy(), batch.place.cpu().numpy()
+        inputs = batch.inputs.cpu().numpy()
+        width = inputs.shape[1]
+        found = [np.empty(0, np.int64)]
+        for t in np.flatnonzero(np.isin(users, owners)):
+            ends_at = (
+                order[np.searchsorted(rows, int(batch.rows[t]))] - 1
+            )  # the event at `place`, in the flat histories
+            mine = owners == users[t]
+            column = place[t] % width - (ends_at - gone[mine])
+            inside = (column >= 0) & (column < width)
+            window = place[t] // width
+            there = inputs[window, column[inside]] == items[mine][inside]
+            found.append(window * width + column[inside][there])
+        return torch.from_numpy(np.unique(np.concatenate(found)))
 
 
 def closed_up(batch: Sequences, gone: Tensor) -> tuple[Sequences, Tensor]:
