@@ -74,3 +74,30 @@ def beside(data: Dataset, items: int = 8, share: int = 2) -> Dataset:
     table = pl.DataFrame({"domain": ["main"] * data.num_items + ["side"] * items})
     events = Interactions(users, codes, None, times, rows)
     return Dataset(events, data.users, ids, {"items": table}, name=f"{data.name} and a side line")
+
+
+def labelled_rows(rows: int = 500, seed: int = 0, *, pairs: bool = True) -> Dataset:
+    """Clicks on impressions: a site, tags, a price and an hour decide; users and items where `pairs`."""
+    rng = np.random.default_rng(seed)
+    users, items = rng.integers(0, 30, rows), rng.integers(0, 12, rows)
+    site, price = rng.integers(0, 5, rows), rng.normal(size=rows)
+    tags = [rng.choice(4, rng.integers(0, 3), replace=False) for _ in range(rows)]
+    sway = np.array([2.0, -2.0, 1.0, -1.0, 0.0])[site] + np.array([1.5, -1.5, 0, 1.0] * 3)[items] * pairs
+    sway += 1.5 * price + np.array([sum((1.0, -1.0, 0.5, 0.0)[t] for t in own) for own in tags])
+    label = (rng.random(rows) < 1 / (1 + np.exp(-sway))).astype(np.float32)
+    fields = {
+        "site": np.array([f"s{k}" for k in site]),
+        "tags": np.array(["|".join(f"t{t}" for t in own) for own in tags]),
+        "price": price,
+        "hour": rng.integers(0, 4, rows),
+    }
+    fields["hour"][:3] = 0
+    nobody = np.full(rows, -1, np.int32)
+    ids = lambda letter, n: Vocabulary(
+        pl.Series("id", [f"{letter}{k:02}" for k in range(n if pairs else 0)], dtype=pl.String)
+    )
+    log = Interactions(
+        users.astype(np.int32) if pairs else nobody, items.astype(np.int32) if pairs else nobody, label, fields=fields
+    )
+    tables = {"users": pl.DataFrame({"age": [k % 3 for k in range(30)]})} if pairs else {}
+    return Dataset(log, ids("u", 30), ids("i", 12), tables, name="clicks")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from oakum.data import Dataset, Filter, Queries, Ragged
+from oakum.data import Dataset, Filter, Interactions, Queries, Ragged
+from oakum.engine.closed import Predicts
 from oakum.engine.fitted import Fitted
 from oakum.errors import ProtocolError
 from oakum.metrics import Estimate, measure
+from oakum.metrics.calibration import summarise_predictions
 from oakum.metrics.statistics import estimate
 from oakum.splits.protocol import Split, Truth
 
@@ -43,8 +45,11 @@ def evaluate(
     """Full ranking of all items for everybody with an event in the test part (of a split, or of another log).
 
     People without a training event are answered with popular items and counted, and also shown apart. Items the model
-    never saw cannot be found; they stay in the denominator.
+    never saw cannot be found; they stay in the denominator. A system that predicts rows is measured on the rows of the
+    part instead: auc, log_loss, brier and ece, with intervals over users where the log has them and rows else.
     """
+    if isinstance(fitted.model, Predicts):
+        return _evaluate_rows(fitted, test.test if isinstance(test, Split) else test, seed=seed)
     if isinstance(test, Dataset):
         return _evaluate_file(fitted, test, k=k, seed=seed)
     truth, notes = test.truth(), test.protocol.left_out
@@ -70,6 +75,23 @@ def evaluate(
     if ranking.fallback is not None and ranking.fallback.any():
         said.append(f"{int(ranking.fallback.sum()):,} people were answered with popular items.")
     return Evaluation(metrics, apart, tuple(said))
+
+
+def _evaluate_rows(fitted: Fitted, data: Dataset | Interactions, *, seed: int) -> Evaluation:
+    """Probabilities against labels, row by row."""
+    if not len(data):
+        raise ProtocolError("There is no test row to measure on.")
+    found = fitted.predictions(data)
+    if isinstance(data, Dataset) and found.users is not None:  # people by the ids of their own log
+        found = replace(found, users=data.interactions.users)
+    rate = float(found.labels.mean())
+    notes = [f"{len(found):,} rows measured, {rate:.1%} of them positive."]
+    if 0 < rate < 1:
+        floor = -rate * np.log(rate) - (1 - rate) * np.log(1 - rate)
+        notes.append(f"Always answering {rate:.3f} would have a log loss of {floor:.4f} and an AUC of 0.5.")
+    else:
+        notes.append("All labels are equal, so there is no AUC.")
+    return Evaluation(summarise_predictions(found, seed=seed), {}, tuple(notes))
 
 
 def _evaluate_file(fitted: Fitted, data: Dataset, *, k: Sequence[int] = (10, 20), seed: int = 0) -> Evaluation:

@@ -41,6 +41,11 @@ def against(query: Tensor, negative: Tensor) -> Tensor:
     return torch.einsum("bd,bnd->bn", query, negative)
 
 
+def log_loss(logit: Tensor, label: Tensor) -> Tensor:
+    """−y log σ(z) − (1 − y) log σ(−z), in nats. [b], [b] -> [b]."""
+    return F.softplus(logit) - label * logit
+
+
 def sampled_softmax(positive: Tensor, negative: Tensor, log_q: Tensor | None = None) -> Tensor:
     """Listwise softmax of the positive against its negatives, corrected by log q where given. -> [b]."""
     if log_q is not None:

@@ -49,7 +49,9 @@ def _domains(data: Dataset) -> bool:
 
 #: The closed list of what an entry of the catalogue may need.
 NEEDS: Mapping[str, Need] = {
-    "interactions": Need("events", "give a log of user_id and item_id", lambda d: len(d) > 0),
+    "interactions": Need(
+        "events of users with items", "give a log of user_id and item_id", lambda d: len(d) > 0 and d.has_pairs
+    ),
     "times": Need(
         "the order of events (a time or a position)",
         "add a column 'timestamp', or 'position' within a history",

@@ -207,6 +207,12 @@ def _checked(owner: str, field: Field, value: Any) -> Any:
         value = field.type(value)
         if field.range is not None and not field.range.holds(value):
             raise refuse(f"{'an int' if field.type is int else 'a float'} {field.range}")
+    elif get_origin(field.type) is tuple:
+        inner = get_args(field.type)[0]
+        right = (int, float) if inner is float else inner
+        if not isinstance(value, tuple | list) or not all(isinstance(v, right) for v in value):
+            raise refuse(f"a list of {inner.__name__}")
+        value = tuple(value)
     elif field.type is bool and not isinstance(value, bool):
         raise refuse("true or false")
     elif field.type is str and not isinstance(value, str):

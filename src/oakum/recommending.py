@@ -26,10 +26,10 @@ def rank(
 ) -> Ranking:
     """The best `k` items of each request.
 
-    Asks the model for its lists where it makes them itself (`recommend_lists`; drawn where `seed` is given, its best guess without), uses
-    `query_vectors` / `item_vectors` where it has them, `score` otherwise; memory is bounded by `block_bytes` of scores
-    either way. Fewer than k come back only where fewer are allowed or can be scored. With `popularity` [items],
-    requests for which the model cannot say anything are answered by it and flagged.
+    Asks the model for its lists where it makes them itself (`recommend_lists`; drawn where `seed` is given, its best
+    guess without), uses `query_vectors` / `item_vectors` where it has them, `score` otherwise; memory is bounded by
+    `block_bytes` of scores either way. Fewer than k come back only where fewer are allowed or can be scored. With
+    `popularity` [items], requests for which the model cannot say anything are answered by it and flagged.
     """
     where = where or Filter()
     lists = hasattr(model, "recommend_lists")

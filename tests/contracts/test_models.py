@@ -14,7 +14,7 @@ from oakum.errors import ParameterError
 from oakum.store import load, save
 from tests.toys import checkerboard, random_log, walks
 
-MODELS = [s for s, e in entries().items() if e.kind == "model"]
+MODELS = [s for s, e in entries().items() if e.kind == "model" and {"top-k", "next-item"} & {*e.task}]
 LEARNED = [s for s in MODELS if entries()[s].extra == "torch"]
 PERSONAL = [s for s in MODELS if (entries()[s].contract or {}).get("personal", True)]
 

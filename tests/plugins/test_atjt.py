@@ -230,7 +230,7 @@ def test_finds_planted_events_among_walks() -> None:
     data = Dataset(log, ids("u", n), ids("i", 40))
     plan = {"epochs": 10, "batch_size": 64, "learning_rate": 3e-3}
     fitted = fit(
-        BASES["bpr-mf"], data, plan=plan, plugins=[ATJT(mode="apart", rate=2e-2, replace_events=3, dropout=0.1)]
+        BASES["bpr-mf"], data, plan=plan, plugins=[ATJT(mode="apart", rate=5e-3, replace_events=3, dropout=0.1)]
     )
     weights = fitted.plugins[0].weights(data).reshape(n, length)[:, -1]
     assert weights[~noisy].mean() > weights[noisy].mean() + 0.1

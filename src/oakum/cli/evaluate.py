@@ -18,7 +18,10 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure a saved model on held-out events: all items ranked, training items removed, an interval on every number."""
+    """Measure a saved model on held-out events: all items ranked, training items removed, an interval on every number.
+
+    A system that predicts rows is measured on labelled rows: auc, log_loss, brier, ece.
+    """
     from oakum import evaluation, store
 
     fitted = store.load(model)

@@ -16,7 +16,9 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder of the saved model.")],
     set_: Annotated[list[str], typer.Option("--set", help="name=value of the system or of its plan.")] = [],  # noqa: B006
     plugin: Annotated[list[str], typer.Option(help="A training-time addition, by slug.")] = [],  # noqa: B006
-    split: Annotated[str, typer.Option(help="time, leave-last, holdout, auto or none (train on everything).")] = "none",
+    split: Annotated[
+        str, typer.Option(help="time, leave-last, holdout, rows, published, auto or none (train on everything).")
+    ] = "none",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     target: Annotated[Optional[str], typer.Option(help="Ask for this domain only; items need a column domain.")] = None,  # noqa: UP045
     user: Annotated[Optional[str], typer.Option(help="Column of the user.")] = None,  # noqa: UP045
@@ -67,6 +69,8 @@ def run(
     if len(parts.test):
         found = evaluation.evaluate(fitted, parts)
         result.update(found.to_json())
-        lines += [f"{n}  {e}" for n, e in found.metrics.items() if n.split("@")[0] in ("ndcg", "recall")]
+        lines += [
+            f"{n}  {e}" for n, e in found.metrics.items() if n.split("@")[0] in ("ndcg", "recall", "auc", "log_loss")
+        ]
         lines += list(found.notes)
     show(result, as_json, lines)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from oakum.cli.common import show
+from oakum.cli.common import settings, show
 from oakum.errors import DataError, ParameterError
 
 
@@ -25,6 +25,7 @@ def run(
     k: Annotated[int, typer.Option(help="Items a list.")] = 10,
     allow: Annotated[str, typer.Option(help="Only these items, separated by commas.")] = "",
     deny: Annotated[str, typer.Option(help="Never these items, separated by commas.")] = "",
+    context: Annotated[list[str], typer.Option(help="name=value of a context column, where the system reads it.")] = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Recommend for known users, or for a newcomer given by a history; unknown users get popular items, and it is said."""
@@ -36,12 +37,13 @@ def run(
         raise ParameterError(f"k must be at least 1. Got {k}.")
     fitted = store.load(model)
     parts = lambda text: [p.strip() for p in text.split(",") if p.strip()]
-    options = {"text": text, "k": k, "allow": parts(allow) or None, "deny": parts(deny) or None}
+    options: dict[str, Any] = {"text": text, "k": k, "allow": parts(allow) or None, "deny": parts(deny) or None}
+    if context:
+        options["context"] = settings(context)
     if users is None:
-        known = None if history is None else parts(history)
-        answers = fitted.recommend(history=known, **options)  # type: ignore[arg-type]
+        answers = fitted.recommend(history=None if history is None else parts(history), **options)
     else:
-        answers = fitted.recommend(users_in(users), **options)  # type: ignore[arg-type]
+        answers = fitted.recommend(users_in(users), **options)
     lines = []
     for a in answers:
         items = ", ".join(f"{i['item']} ({i['score']:.3f})" for i in a["items"])

@@ -49,17 +49,19 @@ def assemble(tables: Sequence[Table], given: Mapping[str, str | None], judge: Ju
     sources = [Columns(t, [*r.used(), *fields]) for t, (r, fields) in zip(tables, plans, strict=True)]
     vocabularies, codes = [], []
     for role in ("user", "item"):
-        columns = [
-            cells.ids(t, s.take(getattr(r, role)), role, judge)
-            for t, s, (r, _) in zip(tables, sources, plans, strict=True)
-        ]
+        named = [getattr(r, role) for r, _ in plans]
+        if None in named:
+            vocabularies.append(Vocabulary.of([]))
+            codes.append([np.full(t.rows(), -1, np.int32) for t in tables])
+            continue
+        columns = [cells.ids(t, s.take(name), role, judge) for t, s, name in zip(tables, sources, named, strict=True)]
         if not len(columns[0]):
             found = f"the columns {', '.join(tables[0].schema())[:200]} and no rows"
             judge.fail(Issue(tables[0].where, found, "There is nothing to learn from."))
         columns = same_kind(columns)
         vocabulary = vocabulary_of(columns)
         if len(vocabulary) == 1:
-            name = getattr(plans[0][0], role)
+            name = named[0]
             found = f"every row has the same {role} ({vocabulary.ids[0]!r}), so there is nothing to learn"
             cure = f"If this is the wrong column, say which holds the {role} with {role}=NAME."
             judge.fail(Issue(tables[0].where, found, cure, column=name))
@@ -70,7 +72,11 @@ def assemble(tables: Sequence[Table], given: Mapping[str, str | None], judge: Ju
         part = _events(table, source, roles, fields, codes[0][n], codes[1][n], start, judge, notes)
         start += len(codes[0][n])
         parts.append(part)
-    twice = repeated_pairs(parts[0].users, parts[0].items, len(vocabularies[1]))
+    if not len(parts[0]):
+        found = f"the columns {', '.join(tables[0].schema())[:200]} and no rows"
+        judge.fail(Issue(tables[0].where, found, "There is nothing to learn from."))
+    both = len(vocabularies[0]) > 0 and len(vocabularies[1]) > 0
+    twice = repeated_pairs(parts[0].users, parts[0].items, len(vocabularies[1])) if both else 0
     if twice:
         notes.append(
             f"{twice:,} of {len(parts[0]):,} rows repeat a user and item of an earlier row: all are kept as "
@@ -95,7 +101,7 @@ def _plan(
         if column in ("", "index", "Unnamed: 0", "__index_level_0__", "column_0"):
             continue
         fit = cells.fit_for_field(schema[column])
-        if fit and schema[column] == pl.String:
+        if fit and schema[column] == pl.String and not roles.labelled:
             fit = _few_values(table, column, sample)
         (fields if fit else dropped).append(column)
     if len(fields) > _FIELDS:
@@ -148,14 +154,17 @@ def _events(
                 "users cannot be compared, so a split by time would mean nothing."
             )
     for name in fields:
-        kept = cells.context(source.take(name))
+        kept = cells.context(source.take(name), distinct=None if roles.labelled else cells.DISTINCT)
         if kept is None:
             notes.append(f"Left out '{name}': neither numbers nor a category of fewer than {cells.DISTINCT} values.")
         else:
             context[_free_name(plain(name) or name, context)] = kept
     rows = np.arange(start, start + len(users), dtype=np.int64)
     log = Interactions(users, items, values, moments, rows, context)
-    known = (log.users >= 0) & (log.items >= 0)
+    known = np.ones(len(log), bool)
+    for role, coded in (("user", log.users), ("item", log.items)):
+        if getattr(roles, role) is not None:
+            known &= coded >= 0
     return log if known.all() else log.take(known)
 
 

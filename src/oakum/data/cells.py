@@ -93,9 +93,9 @@ def fit_for_field(kind: pl.DataType) -> bool:
     return kind.is_numeric() or kind.is_temporal() or kind in (pl.Boolean, pl.String, pl.Categorical, pl.Enum)
 
 
-def context(column: pl.Series) -> NDArray[Any] | None:
+def context(column: pl.Series, *, distinct: int | None = DISTINCT) -> NDArray[Any] | None:
     """A context field: numbers (missing: NaN), moments as microseconds, categories as text (missing: '');
-    None for a text column with too many distinct values or too much text to be a category.
+    None for a text column with `distinct` values or more (None: any number) or too much text to be a category.
     """
     kind = column.dtype
     if kind == pl.Boolean and not column.null_count():
@@ -115,12 +115,12 @@ def context(column: pl.Series) -> NDArray[Any] | None:
         return None
     text = column.cast(pl.String).fill_null("")
     names = text.unique().sort()
-    if len(names) >= DISTINCT:
+    if distinct is not None and len(names) >= distinct:
         return None
     known = np.array(names.to_list(), dtype=np.str_)
     if known.dtype.itemsize * len(text) > _FIELD_BYTES:
         return None
-    code = pl.DataFrame({"name": names, "code": np.arange(len(names), dtype=np.int16)})
+    code = pl.DataFrame({"name": names, "code": np.arange(len(names), dtype=np.int32)})
     codes = pl.DataFrame({"name": text}).join(code, on="name", how="left", maintain_order="left")["code"]
     out: NDArray[Any] = known[codes.to_numpy()]
     return out

@@ -38,6 +38,8 @@ NAMES = {
         "event_date review_time reviewtime review_date at when",
     ),
 }
+# A column of one of these names says of every row whether something happened: such a log may lack users or items.
+LABELS = frozenset(_words("label click clicks clicked is_click conversion converted is_attributed"))
 ORDER = ("position", "order", "step", "rank_in_sequence", "sequence_number")
 _OTHER = _words("split part fold day domain behaviour behavior collection label set")
 _NEVER_IDS = frozenset([*NAMES["value"], *NAMES["time"], *ORDER, *_OTHER])
@@ -46,10 +48,11 @@ ROLES = ("user", "item", "value", "time")
 
 @dataclass
 class Roles:
-    """Column of each role found, of the order within a history, and sentences on what was guessed."""
+    """Column of each role found, of the order within a history, and sentences on what was guessed. A log of labelled
+    rows (clicks on impressions) may have no user or no item."""
 
-    user: str
-    item: str
+    user: str | None
+    item: str | None
     value: str | None = None
     time: str | None = None
     position: str | None = None
@@ -58,6 +61,11 @@ class Roles:
     def used(self) -> list[str]:
         """The columns that have a role."""
         return [c for c in (self.user, self.item, self.value, self.time, self.position) if c is not None]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether this is a log of labelled rows, whose context columns are what is learned from."""
+        return self.user is None or self.item is None or (self.value is not None and plain(self.value) in LABELS)
 
 
 def plain(name: str) -> str:
@@ -82,7 +90,8 @@ def guess(
 
     given: names that the user said ("" leaves a role empty); known: names that the format itself says. named:
     False for a file without a header, whose columns are then taken by place; a table with names is guessed by
-    place only where it is narrow and `by_place` allows it. Raises `DataError` where user or item has none.
+    place only where it is narrow and `by_place` allows it. Raises `DataError` where user or item has none,
+    unless it was given as "" or a column named as a label (click, label ...) says that rows are what is learned.
 
     """
     columns = list(schema)
@@ -116,20 +125,26 @@ def guess(
                 out[role] = found
                 notes.append(f"Took column '{found}' as the {role}.")
     _by_place(schema, out, empty, notes, named, by_place, sample)
+    rows_alone = "value" in out and plain(out["value"]) in LABELS and len(columns) > len(out)
     for role in ("user", "item"):
-        if role not in out:
+        if role not in out and not rows_alone and role not in empty:
             refuse(
                 where,
                 f"no column for the {role} among {_listed(columns)}",
                 f"Expected a name such as {', '.join(NAMES[role][:3])}: rename one, or say which it is with "
                 f"{role}=NAME.",
             )
+        if role not in out:
+            notes.append(
+                f"No column for the {role}: rows are read as labelled rows, for models that predict single rows"
+                + ("." if role in empty else f"; say {role}=NAME where there is one.")
+            )
     position = None
     if "time" not in out and "time" not in empty and named:
         position = next((by_plain[n] for n in ORDER if n in by_plain and by_plain[n] not in out.values()), None)
         if position is not None and not schema[position].is_integer():
             position = None
-    return Roles(out["user"], out["item"], out.get("value"), out.get("time"), position, notes)
+    return Roles(out.get("user"), out.get("item"), out.get("value"), out.get("time"), position, notes)
 
 
 def _by_place(
@@ -147,7 +162,7 @@ def _by_place(
     free = [c for c, kind in schema.items() if c not in out.values() and not kind.is_nested()]
     narrow = not named or (by_place and len(schema) <= 4)
     for role in ("user", "item"):
-        if role not in out and narrow:
+        if role not in out and role not in empty and narrow:
             ids = [c for c in free if _is_id(schema[c]) and plain(c) not in _NEVER_IDS]
             if ids:
                 out[role] = ids[0]

@@ -24,12 +24,13 @@ def frame_from(data: Dataset) -> pl.DataFrame:
 
     """
     log = data.interactions
-    columns: dict[str, object] = {
-        "user_id": data.users.ids.gather(log.users.astype(np.int64)),
-        "item_id": data.items.ids.gather(log.items.astype(np.int64)),
-    }
+    columns: dict[str, object] = {}
+    if len(data.users):
+        columns["user_id"] = data.users.ids.gather(log.users.astype(np.int64))
+    if len(data.items):
+        columns["item_id"] = data.items.ids.gather(log.items.astype(np.int64))
     if log.values is not None:
-        columns["rating"] = log.values
+        columns["rating" if data.has_pairs else "label"] = log.values
     if log.times is not None:
         if not (log.times % 1_000_000).any():
             columns["timestamp"] = log.times // 1_000_000
@@ -54,6 +55,8 @@ def convert(data: Dataset, path: str | Path) -> Path:
 
     """
     path = Path(path)
+    if path.suffix in (".txt", ".inter") and not data.has_pairs:
+        raise DataError(f"'{data.name}' has no users or no items, which {path.suffix} is about. Choose another ending.")
     if path.suffix not in ENDINGS:
         raise ParameterError(
             f"'{path.name}' ends in none of {', '.join(ENDINGS)}, so its format is not "

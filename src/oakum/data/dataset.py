@@ -16,6 +16,7 @@ from scipy import sparse
 from oakum.data.interactions import Interactions
 from oakum.data.ragged import Ids, Ragged
 from oakum.data.vocabulary import Vocabulary
+from oakum.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,20 @@ class Dataset:
         log = self.interactions
         return Schema(self.num_users, self.num_items, log.times is not None, log.values is not None)
 
+    @property
+    def has_pairs(self) -> bool:
+        """Whether rows say who had what; a log of labelled rows may lack users or items."""
+        return len(self.users) > 0 and len(self.items) > 0
+
     @cached_property
     def matrix(self) -> sparse.csr_matrix:
         """Binary CSR [users, items], float32, duplicates merged. Shared: do not write to it."""
+        if not self.has_pairs:
+            absent = "users" if not len(self.users) else "items"
+            raise DataError(
+                f"'{self.name}' has no {absent}: its rows say what happened, not who had what. Name the columns when "
+                "reading (user=NAME, item=NAME), or use a system that predicts rows."
+            )
         return self.interactions.matrix(self.num_users, self.num_items)
 
     @cached_property

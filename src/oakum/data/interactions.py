@@ -28,7 +28,7 @@ def _frozen(array: Any, dtype: Any) -> Any:
 class Interactions:
     """Events as columns of equal length. Nothing here can be written to; every change makes a new value.
 
-    users, items: int32 codes. values: float32 (rating, count, 0/1 label) or None. times: int64 microseconds since
+    users, items: int32 codes, -1 in every row where the log has no users or no items (labelled rows). values: float32 (rating, count, 0/1 label) or None. times: int64 microseconds since
     1970 (a bare counter in the source is read as seconds) or None. rows: int64 row ids, unique, kept for life: a row
     that is added later gets an id above all old ones, and a row that is removed leaves a hole.
     fields: further context columns by name (behaviour, slate, position, propensity, ...).
@@ -170,7 +170,9 @@ class Interactions:
         """One row a user, oldest first (log order where there are no times)."""
         order = self.order()
         offsets = np.zeros(num_users + 1, np.int64)
-        np.cumsum(np.bincount(self.users, minlength=num_users), out=offsets[1:])
+        if (self.users < 0).any():
+            order = order[self.users[order] >= 0]
+        np.cumsum(np.bincount(self.users[order], minlength=num_users), out=offsets[1:])
         pick = lambda a: None if a is None else a[order]
         return Ragged(offsets, self.items[order], pick(self.times), pick(self.values), self.rows[order])
 

@@ -59,7 +59,7 @@ def judge_dataset(data: Dataset, where: str) -> list[Issue]:
                 examples=tuple(_row(data, int(i)) for i in same[:_EXAMPLES]),
             )
         )
-    single = int((data.user_counts == 1).sum())
+    single = int((data.user_counts == 1).sum()) if data.has_pairs else 0
     if single > data.num_users / 2:
         out.append(
             Issue(
@@ -102,6 +102,8 @@ def duplicate_rows(data: Dataset) -> NDArray[np.int64]:
     log = data.interactions
     pairs = log.users.astype(np.int64) * max(1, data.num_items) + log.items
     keys: list[NDArray[Any]] = [np.arange(len(log)), pairs]
+    if not data.has_pairs:
+        keys += [np.unique(column, return_inverse=True)[1] for column in log.fields.values()]
     if log.times is not None:
         keys.insert(1, log.times)
     if log.values is not None:
@@ -116,6 +118,8 @@ def duplicate_rows(data: Dataset) -> NDArray[np.int64]:
 
 def _row(data: Dataset, at: int) -> str:
     log = data.interactions
+    if not data.has_pairs:
+        return f"row {int(log.rows[at]) + 1}"
     user, item = data.users.ids[int(log.users[at])], data.items.ids[int(log.items[at])]
     return f"row {int(log.rows[at]) + 1}: user {user!r}, item {item!r}"
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from oakum.data import Dataset, Filter, Ids, Queries, Ranking, Schema
+from oakum.data import Dataset, Filter, Ids, Interactions, Queries, Ranking, Schema
 
 
 class ClosedForm:
@@ -68,6 +68,19 @@ class Pictured(Protocol):
     def pictures(self, data: Dataset, *, seed: int = 0) -> list[dict[str, Any]]:
         """Plots of the fitted model over its training data, as the plain values of an audit's plot: kind, title, alt,
         x_label, y_label, series."""
+        ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """Capability: says of a labelled row how likely it is positive, whoever's it is."""
+
+    def predict(self, log: Interactions) -> Any:
+        """Probabilities [n] in [0, 1] of rows in the codes of the training data (-1: unknown user or item)."""
+        ...
+
+    def labels(self, log: Interactions) -> NDArray[np.float32]:
+        """What happened, 0 or 1, float32 [n]; `DataError` where the rows do not say."""
         ...
 
 

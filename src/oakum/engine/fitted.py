@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oakum.data import Dataset, Filter, Ids, Queries, Ragged, Ranking, Schema, Vocabulary
-from oakum.engine.closed import ClosedForm
+from oakum.data import Dataset, Filter, Ids, Interactions, Queries, Ragged, Ranking, Schema, Vocabulary
+from oakum.engine.closed import ClosedForm, Predicts
 from oakum.engine.record import Record
 from oakum.errors import ParameterError, nearest
 from oakum.parameters import Spec
+
+if TYPE_CHECKING:
+    from oakum.metrics.calibration import Predictions
 
 
 class Fitted:
@@ -28,8 +31,8 @@ class Fitted:
         self.spec, self.model, self.schema, self.record = spec, model, schema, record
         self.users: Vocabulary = data.users
         self.items: Vocabulary = data.items
-        self.histories: Ragged = data.histories
-        self.item_counts: NDArray[np.int64] = data.item_counts
+        self.histories: Ragged = _past(model, data)
+        self.item_counts: NDArray[np.int64] = data.item_counts if data.has_pairs else _rows_of_items(data)
         self.plugins: tuple[Any, ...] = ()  # what trained along, for whoever wants to look at it; never saved
 
     @cached_property
@@ -56,6 +59,35 @@ class Fitted:
         """Scores [q, items], [q, i] or [q, c]; NaN where the model cannot say."""
         out: NDArray[np.float32] = self.scorer.score(queries, items)
         return out
+
+    def predict(self, data: Dataset | Interactions) -> NDArray[np.float64]:
+        """The probability that each row is positive, float64 [n], for systems that predict rows.
+
+        data: a log of its own ids (users and items that training did not have are unknown), or events in the codes of
+        the training data (a part of a split). The labels are not looked at.
+        """
+        return self._rows().predict(self._own(data))
+
+    def predictions(self, data: Dataset | Interactions) -> Predictions:
+        """Probabilities beside the labels of the rows, as the metrics take them."""
+        return self._rows().predictions(self._own(data))
+
+    def _rows(self) -> Any:
+        if not isinstance(self.model, Predicts):
+            raise ParameterError(
+                f"'{self.spec.slug}' ranks items and does not predict rows; recommend, rank and score are what it answers."
+            )
+        return self.scorer
+
+    def _own(self, data: Dataset | Interactions) -> Interactions:
+        if isinstance(data, Interactions):
+            return data
+        log = data.interactions
+        coded = [
+            own.encode(theirs.ids)[codes] if len(theirs) else codes
+            for own, theirs, codes in ((self.users, data.users, log.users), (self.items, data.items, log.items))
+        ]
+        return replace(log, users=coded[0], items=coded[1])
 
     def rank(
         self, queries: Queries, k: int, *, where: Filter | None = None, fallback: bool = False, seed: int | None = None
@@ -86,6 +118,7 @@ class Fitted:
         deny: Sequence[Any] | None = None,
         remove_seen: bool = True,
         seed: int | None = None,
+        context: Mapping[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
         """Lists for known users, or for one newcomer given by the ids of a history. text: typed words, alone or beside
         either, for systems that read them.
@@ -93,7 +126,8 @@ class Fitted:
         Returns one dictionary a request: user (None for a newcomer), items ({"item", "score"} best first), and
         "fallback": why popularity answered, where it did. Users never seen are answered with popularity and said so;
         unknown ids in a history are ignored and named in "ignored", or refused where the system says so
-        (`Spec.unknown_ids`). With a `seed`, models that explore draw their lists.
+        (`Spec.unknown_ids`). With a `seed`, models that explore draw their lists. context: values of context columns by
+        name, the same for all requests, for systems that read them (those that predict rows).
         """
         if text is not None:
             if not getattr(self.model, "reads_requests", False):
@@ -114,10 +148,20 @@ class Fitted:
             assert users is not None
             codes = self.users.encode(list(users))
             histories = self.histories.take(codes)
-            queries = Queries(np.where(histories.lengths > 0, codes, -1).astype(np.int32), histories)
+            asked = histories.lengths > 0
+            if isinstance(self.model, Predicts):  # knows people by their features, also without an event
+                asked = codes >= 0
+            queries = Queries(np.where(asked, codes, -1).astype(np.int32), histories)
             names = list(users)
         if text is not None:
             queries = replace(queries, text=[text] * len(queries))
+        if not len(self.items):
+            raise ParameterError("This model was trained on rows without items, so there is nothing to recommend.")
+        if context:
+            if not isinstance(self.model, Predicts):
+                raise ParameterError(f"'{self.spec.slug}' reads no context; it was given {', '.join(context)}.")
+            fields = {name: np.full(len(queries), value) for name, value in context.items()}
+            queries = replace(queries, fields=fields)
         where = Filter(
             None if allow is None else self._known(allow, "allow"),
             None if deny is None else self._known(deny, "deny"),
@@ -177,3 +221,18 @@ class Fitted:
             for phase in model.phases():
                 model.put_facts(model.prepare(data, phase[0] if isinstance(phase, tuple) else phase))
         return Fitted(self.spec, model, schema, data, self.record)
+
+
+def _past(model: Any, data: Dataset) -> Ragged:
+    """What each user had; of labelled rows only what was positive."""
+    if not isinstance(model, Predicts):
+        return data.histories
+    if not data.has_pairs:
+        return Ragged.empty(data.num_users)
+    had = np.asarray(model.labels(data.interactions)) > 0
+    return data.with_interactions(data.interactions.take(had)).histories
+
+
+def _rows_of_items(data: Dataset) -> NDArray[np.int64]:
+    items = data.interactions.items
+    return np.bincount(items[items >= 0], minlength=data.num_items).astype(np.int64)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oakum.data import Dataset, Filter, Ids, Queries, Ranking
+from oakum.data import Dataset, Filter, Ids, Interactions, Queries, Ranking
+from oakum.engine.closed import Predicts
+
+if TYPE_CHECKING:
+    from oakum.metrics.calibration import Predictions
 
 
 class Scoring:
@@ -34,7 +38,8 @@ class Scoring:
 
     def score(self, queries: Queries, items: Ids | None = None) -> NDArray[np.float32]:
         """Float32 [q, items], [q, i] or [q, c]."""
-        queries = _asked(queries)
+        if not isinstance(self.model, Predicts):  # which knows people by their features, also without an event
+            queries = _asked(queries)
         out = self._numpy(lambda: self.model.score(queries, items))
         if self.unseen is not None:
             blank = self.unseen[slice(None) if items is None else items]
@@ -50,6 +55,20 @@ class Scoring:
             torch.manual_seed(seed or 0)
             made: Ranking = self.model.recommend_lists(_asked(queries), k, where, seed)
         return made
+
+    def predict(self, log: Interactions) -> NDArray[np.float64]:
+        """The probability of each row, float64 [n]; rows in the codes of the training data."""
+        self.model.eval() if self.model.training else None
+        with torch.no_grad():
+            out: NDArray[np.float64] = self.model.predict(log).double().cpu().numpy()
+        return out
+
+    def predictions(self, log: Interactions) -> Predictions:
+        """Probabilities beside what happened."""
+        from oakum.metrics.calibration import Predictions
+
+        users = None if (log.users < 0).all() else log.users
+        return Predictions(self.predict(log), self.model.labels(log), users=users)
 
     def _query_vectors(self, queries: Queries) -> NDArray[np.float32]:
         return self._numpy(lambda: self.model.query_vectors(_asked(queries)))

@@ -21,7 +21,7 @@ from oakum.engine.plan import Plan
 from oakum.engine.progress import Progress
 from oakum.engine.record import Record
 from oakum.engine.run import Run
-from oakum.engine.validate import Validation
+from oakum.engine.validate import Validation, higher_is_better
 from oakum.errors import Interrupted, ModelFileError
 from oakum.sampling.batches import Batch, Order
 from oakum.seeds import derive
@@ -68,6 +68,7 @@ class Trainer:
         self.learners = {"model": self.model, **{f"plugin{i}": p for i, p in enumerate(self.plugins)}}
         self.stages = stages_of(self.model, self.plugins)
         self.run = Run(plan, seed, data, self.model, self.plugins, self.device, self.stages[0][0])
+        self.higher = higher_is_better(plan.metric)
         self.best: dict[str, Tensor] = {}
         self.best_value, self.bad = -float("inf"), 0
         self.place = {"stage": 0, "epoch": 0, "step": 0, "rate_step": 0, "finished": False}
@@ -275,8 +276,9 @@ class Trainer:
             learner.eval()
         value = self.validation.measure(self.model, self.plan.metric)
         entry["validation"] = {self.plan.metric: value}
-        if value > self.best_value:
-            self.best_value, self.bad = value, 0
+        gain = value if self.higher else -value
+        if gain > self.best_value:
+            self.best_value, self.bad = gain, 0
             self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         else:
             self.bad += 1

@@ -7,15 +7,16 @@ relative order of all others as it was.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from oakum.data import Dataset
+from oakum.data import Dataset, Interactions
 from oakum.seeds import derive, keyed_hash
 
 
@@ -166,4 +167,39 @@ def labelled_pairs(data: Dataset, order: Order, *, by: str = "halves") -> Iterat
             torch.from_numpy(items),
             torch.from_numpy((rows >= 0).astype(np.float32)),
             torch.from_numpy(weights.astype(np.float32)) if by == "halves-weighted" and weights is not None else None,
+        )
+
+
+@dataclass(slots=True)
+class Rows(Batch):
+    """Labelled rows: codes int64 [b, slots] and values float32 [b, slots] of their fields, labels float32 [b] in {0, 1};
+    users, items int64 [b], -1 where the log has none."""
+
+    codes: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, 0, dtype=torch.long))
+    values: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, 0))
+    labels: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0))
+    users: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    items: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+
+
+Slots = tuple[NDArray[np.int32], NDArray[np.float32]]
+
+
+def rows(
+    log: Interactions, labels: NDArray[np.float32], slots: Callable[[NDArray[np.int64]], Slots], order: Order
+) -> Iterator[Rows]:
+    """Every row once an epoch, shuffled by a keyed hash. slots: positions [b] -> codes and values [b, slots]."""
+    positions = np.argsort(keyed_hash(order.key("rows"), log.rows), kind="stable")
+    for start in range(0, len(positions), order.batch_size):
+        at = positions[start : start + order.batch_size]
+        codes, values = slots(at)
+        yield Rows(
+            torch.from_numpy(log.rows[at]),
+            0,
+            None,
+            torch.from_numpy(codes.astype(np.int64)),
+            torch.from_numpy(values),
+            torch.from_numpy(labels[at]),
+            torch.from_numpy(log.users[at].astype(np.int64)),
+            torch.from_numpy(log.items[at].astype(np.int64)),
         )

@@ -92,7 +92,8 @@ def lint(
             "There are no times: 'last' means last in the file, which may be any order.",
             len(log),
         )
-    both = _contains(train.matrix, test.users, test.items)
+    pairs = train.has_pairs
+    both = _contains(train.matrix, test.users, test.items) if pairs else np.zeros(len(test), bool)
     if both.any():
         share = float(both.mean())
         if rule.remove_seen:
@@ -122,7 +123,7 @@ def lint(
     leaked = np.intersect1d(log.rows, test.rows)
     if len(leaked):
         say("test-in-train", "error", f"{len(leaked):,} test rows are in the training part.", len(leaked))
-    if not rule.remove_seen and not both.any():
+    if pairs and not rule.remove_seen and not both.any():
         say(
             "seen-kept",
             "warning",
@@ -148,6 +149,9 @@ def lint(
             "warning",
             "No popularity baseline is measured; add 'popularity' to know what a list of best-sellers gets.",
         )
+    order = {"error": 0, "warning": 1, "info": 2}
+    if not pairs:
+        return sorted(out, key=lambda f: order[f.severity])
     users = np.unique(test.users)
     if len(users) < 100:
         say(
@@ -193,5 +197,4 @@ def lint(
                 f"Item ids follow popularity (rank correlation {tie:.2f}); ties are broken by a seeded order.",
                 0,
             )
-    order = {"error": 0, "warning": 1, "info": 2}
     return sorted(out, key=lambda f: order[f.severity])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +30,8 @@ def _parts(data: Dataset, rule: str, train: Mask, valid: Mask, test: Mask, **fac
 
 
 def _left_out(train: Dataset, test: Interactions) -> tuple[str, ...]:
+    if not train.has_pairs:
+        return ()
     out = []
     users = np.unique(test.users)
     fresh = int((train.user_counts[users] == 0).sum())
@@ -73,6 +77,7 @@ def split_leave_last(data: Dataset, *, test: int = 1, valid: int = 1) -> Split:
     Other people's later events are in training, so this leaks the future of the crowd; users with too few events stay
     in training whole.
     """
+    _need_users(data, "leave-last")
     log = data.interactions
     order = log.order()
     counts = np.bincount(log.users, minlength=data.num_users)
@@ -104,7 +109,11 @@ def split_last_share(data: Dataset, *, test: float = 0.1, valid: float = 0.0) ->
 
 
 def split_holdout(data: Dataset, *, test: float = 0.2, valid: float = 0.1, seed: int = 0) -> Split:
-    """A random share of each user's events is asked; every user with two events or more keeps at least one."""
+    """A random share of each user's events is asked; every user with two events or more keeps at least one.
+
+    A log without users is cut by `split_rows`."""
+    if not data.has_pairs:
+        return split_rows(data, test=test, valid=valid, seed=seed)
     log = data.interactions
     key = keyed_hash(int(generator(seed, "holdout").integers(1 << 62)), log.rows)
     order = np.lexsort((key, log.users))
@@ -138,6 +147,7 @@ def split_by_user(
     The split keeps their histories out of training, so models must answer them as newcomers; the given events are in
     `protocol`'s history through the validation part only where it is the same user.
     """
+    _need_users(data, "users")
     rng = generator(seed, "users")
     draw = rng.random(data.num_users)
     if by is not None:
@@ -171,11 +181,68 @@ def _kinds(data: Dataset, column: str) -> NDArray[np.int64]:
 
 def split_cold_items(data: Dataset, *, test: float = 0.2, valid: float = 0.1, seed: int = 0) -> Split:
     """A share of the *items* is asked: all their events are test events. For models that read item content."""
+    _need_users(data, "cold-items")
     draw = generator(seed, "cold items").random(data.num_items)
     items = data.interactions.items
     late = draw[items] < test
     held = ~late & (draw[items] < test + valid)
     return _parts(data, "cold-items", ~late & ~held, held, late, seed=seed)
+
+
+def split_rows(data: Dataset, *, test: float = 0.2, valid: float = 0.1, seed: int = 0) -> Split:
+    """A random share of all rows is asked, whoever's they are: for models that predict single rows."""
+    key = keyed_hash(int(generator(seed, "rows").integers(1 << 62)), data.interactions.rows)
+    place = key.astype(np.float64) / 2.0**64
+    late = place < test
+    held = ~late & (place < test + valid)
+    return _parts(data, "rows", ~late & ~held, held, late, seed=seed)
+
+
+PARTS = {
+    "train": ("train", "training"),
+    "valid": ("valid", "validation", "val", "dev"),
+    "test": ("test", "testing"),
+}
+
+
+def published_parts(data: Dataset) -> str | None:
+    """The context field that says which part each row belongs to: text with 'train' and 'test' among its values."""
+    for name, column in data.interactions.fields.items():
+        if name in ("part", "split", "set", "fold") and column.dtype.kind == "U":
+            found = set(np.unique(column).tolist())
+            if found & {*PARTS["train"]} and found & {*PARTS["test"]}:
+                return name
+    return None
+
+
+def split_published(data: Dataset, *, column: str | None = None) -> Split:
+    """The published parts of one file: a context field says train, valid (or validation, dev) or test of every row.
+
+    Rows of any other value are left out, and it is said. column: its name, where it is not part, split, set or fold.
+    """
+    column = column or published_parts(data)
+    if column is None or column not in data.interactions.fields:
+        raise ProtocolError(
+            f"'{data.name}' has no column that says train or test of every row"
+            + (f" (asked: '{column}')" if column else "")
+            + "; choose another rule, such as time, holdout or rows."
+        )
+    told = data.interactions.fields[column]
+    train, valid, test = (np.isin(told, PARTS[part]) for part in ("train", "valid", "test"))
+    split = _parts(data, "published", train, valid, test)
+    other = len(told) - int(train.sum() + valid.sum() + test.sum())
+    if other:
+        said = f"{other:,} rows are of no part (column '{column}') and were left out."
+        protocol = replace(split.protocol, left_out=(*split.protocol.left_out, said))
+        return Split(split.train, split.valid, split.test, protocol)
+    return split
+
+
+def _need_users(data: Dataset, rule: str) -> None:
+    if not data.has_pairs:
+        raise ProtocolError(
+            f"The rule '{rule}' goes by users and items, and '{data.name}' has none; use 'rows', 'time' or 'published'."
+        )
 
 
 def split_from_parts(

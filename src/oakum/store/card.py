@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 def card_of(fitted: Fitted) -> str:
     """Markdown for people; nothing reads it back."""
     from oakum.catalogue import entry
+    from oakum.metrics import metric
 
     known = entry(fitted.spec.slug)
     record = fitted.record
@@ -20,7 +21,7 @@ def card_of(fitted: Fitted) -> str:
     valid = ""
     if looks:
         name = next(iter(looks[-1]["validation"]))
-        best = max(h["validation"][name] for h in looks)
+        best = (max if metric(name).better != "lower" else min)(h["validation"][name] for h in looks)
         valid = f"\nBest {name} on the validation part: {best:.4f}.\n"
     plugins = "".join(f"- trained with {p}\n" for p in record.plugins)
     notes = "".join(f"- {n}\n" for n in known.deviations)

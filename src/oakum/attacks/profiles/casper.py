@@ -21,7 +21,8 @@ class CASPER(Attack):
     item; desc(r) counts the rows it reaches. The budget's edits go to the rows with the largest desc among those that
     nothing leads to (one of them is the largest of all). Untargeted: of the goal only the log matters, no list is asked for.
     `pick` offers the paper's comparators: one random row, a random row among people's first or last rows, the row of the most
-    active person and item ("degree"), the most popular item's first row. Cost: 64 rows share a pass, time events · rows
+    active person and item ("degree"), the most popular item's first row. Without times rows count as logged in order; what is
+    inserted needs times. Cost: 64 rows share a pass, time events · rows
     without predecessor / 64, memory 8 bytes an event; sketch > 0 takes one pass of events · sketch with an error of about
     1 / sqrt(sketch). Differs from the paper's code, which ships deletion alone, and from its graph in nothing.
     """

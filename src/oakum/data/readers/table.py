@@ -59,6 +59,10 @@ class Table:
         """The first rows."""
         return self._run(lambda frame: frame.head(rows).collect())
 
+    def rows(self) -> int:
+        """How many rows there are."""
+        return int(self._run(lambda frame: frame.select(pl.len()).collect()).item())
+
     def collect(self, columns: Sequence[str]) -> pl.DataFrame:
         """These columns, whole; as text where the types of the first rows do not hold further down."""
         return self._run(lambda frame: frame.select(columns).collect(engine="streaming"))
