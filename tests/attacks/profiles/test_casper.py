@@ -139,3 +139,25 @@ def test_edits_are_counted_as_they_say_and_name_rows_that_exist() -> None:
     timeless = data.with_interactions(replace(log, times=None))
     with pytest.raises(DataError, match="has times"):
         EditEvents(before=log.rows[:1], added=np.array([3], np.int32)).apply(timeless)
+
+
+@pytest.mark.parametrize("technique", ["casper", "self-influence"])
+def test_a_drill_measures_the_agreement_of_lists(technique: str) -> None:
+    pytest.importorskip("torch")
+    from oakum.attacks.drill import attack
+    from oakum.splits import split
+
+    parts = split(random_log(events=900), "holdout")
+    plan = {"epochs": 2, "batch_size": 64, "learning_rate": 0.05, "patience": 0}
+    found = attack(technique, "bpr-mf", parts, plan=plan, seeds=(0, 1))
+    assert found.cost.edits == 1
+    assert found.goal == "degrade"
+    assert not found.before
+    assert set(found.agreement) == {
+        "frbo@10", "jaccard@10", "frbo@10, another seed", "jaccard@10, another seed",
+    }  # fmt: skip
+    assert found.agreement["frbo@10, another seed"].value < found.agreement["frbo@10"].value <= 1
+    assert found.quality is not None
+    assert "agreement" in found.to_json()
+    still = attack("does-nothing", "bpr-mf", parts, plan=plan, goal=GOAL)
+    assert still.agreement["frbo@10"].value == 1.0
