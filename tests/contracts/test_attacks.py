@@ -37,7 +37,7 @@ def test_settings_round_trip(slug: str) -> None:
 @pytest.mark.parametrize("slug", ATTACKS)
 @pytest.mark.parametrize("users", [1, 4])
 def test_stays_within_the_budget_and_what_it_says_is_what_is_counted(slug: str, users: int) -> None:
-    budget = Budget(users=users, clicks=users * 9)
+    budget = Budget(users=users, clicks=users * 9, edits=users)
     found = propose(load_class(slug)(), data_for(slug), kind_for(slug), budget)
     assert budget.covers(found.cost)
     assert found.change.cost() == found.cost
@@ -46,7 +46,7 @@ def test_stays_within_the_budget_and_what_it_says_is_what_is_counted(slug: str, 
 
 @pytest.mark.parametrize("slug", ATTACKS)
 def test_is_pure_and_seeded(slug: str) -> None:
-    data, budget = data_for(slug), Budget(users=3, clicks=30)
+    data, budget = data_for(slug), Budget(users=3, clicks=30, edits=2)
     before = data.digest
     a, b = (propose(load_class(slug)(), data, kind_for(slug), budget, seed=7) for _ in range(2))
     assert replace(data).digest == before

@@ -68,11 +68,17 @@ class PoisoningDrill(Audit):
 
     def _plugin(self, slug: str, system: System, eps: float) -> Defence:
         # It begins after a sixth of the epochs, as in the papers (5 of 30), however few the audit trains.
-        return Training(plugin=load_class(slug)(eps=eps, begin=min(4, int(system.plan.get("epochs", 30)) // 6)))
+        found = load_class(slug)
+        settings = {"eps": eps, "begin": min(4, int(system.plan.get("epochs", 30)) // 6)}
+        own = {f.name for f in fields(found)}
+        return Training(plugin=found(**{n: v for n, v in settings.items() if n in own}))
 
     def sized(self, system: System) -> list[str]:
         """The cures whose size has to be chosen."""
-        return [c for c in self.cures_for(system) if entry(c).kind == "plugin"]
+        return [
+            c for c in self.cures_for(system)
+            if entry(c).kind == "plugin" and any(f.name == "eps" for f in fields(load_class(c)))
+        ]  # fmt: skip
 
     def sizing(self, subject: Subject) -> dict[str, Trial]:
         """Fits on the training part alone, one a size, that are measured on the validation part."""
