@@ -168,13 +168,15 @@ def agreement(
     before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], *, seed: int = 0
 ) -> dict[str, Estimate]:
     """From `Yardstick.measure` without targets: rank-biased overlap and Jaccard of the first ten places of the same people,
-    before and after under the same seeds, pooled; and of the first two seeds before, where there are two."""
+    before and after under the same seeds, pooled; and, where there are two seeds, of both before, and of one before with the
+    other after."""
     out: dict[str, Estimate] = {}
     for name, of in (("frbo@10", frbo), ("jaccard@10", jaccard)):
         moved = [estimate(of(b["lists"], a["lists"], 10), seed=seed) for b, a in zip(before, after, strict=True)]
         out[name] = _share(pooled(moved))
         if len(before) > 1:
             out[f"{name}, another seed"] = estimate(of(before[0]["lists"], before[1]["lists"], 10), seed=seed)
+            out[f"{name}, both"] = estimate(of(before[0]["lists"], after[1]["lists"], 10), seed=seed)
     return out
 
 

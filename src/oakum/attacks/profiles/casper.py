@@ -24,7 +24,7 @@ class CASPER(Attack):
     active person and item ("degree"), the most popular item's first row. Without times rows count as logged in order; what is
     inserted needs times. Cost: 64 rows share a pass, time events · rows
     without predecessor / 64, memory 8 bytes an event; sketch > 0 takes one pass of events · sketch with an error of about
-    1 / sqrt(sketch). Differs from the paper's code, which ships deletion alone, and from its graph in nothing.
+    1 / sqrt(sketch). Differs from the paper's code, which ships deletion alone.
     """
 
     slug = "casper"
