@@ -65,11 +65,11 @@ def test_nothing_that_executes_can_be_read() -> None:
 LAYERS = [
     {"errors", "parameters", "seeds", "catalogue", "files", "__init__", "py"},
     {"data", "needs"},
-    {"splits", "kernels", "nn", "losses", "metrics", "sampling", "backends"},
+    {"splits", "kernels", "nn", "losses", "metrics", "sampling", "backends", "index"},
     {"engine", "recommending"},
     {"models", "plugins", "store", "evaluation", "api", "tuning"},
     {"attacks", "defences"},
-    {"audits", "claims", "quarantine"},
+    {"audits", "claims", "quarantine", "bench"},
     {"report"},
     {"cli", "__main__"},
 ]

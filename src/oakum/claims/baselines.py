@@ -7,6 +7,7 @@ from typing import Any
 
 from oakum.claims.base import Claim, Context, Outcome
 from oakum.claims.common import figures, published, quality
+from oakum.claims.sequence_bands import BANDS
 
 
 def _reach(
@@ -143,4 +144,5 @@ CLAIMS = (
         source="ndcg@10 of Cornac at regularisation .01; recall@20, ndcg@20 of freerec less its 10 % band; l2 chosen on validation",
         seconds=150,
     ),
+    *BANDS,
 )

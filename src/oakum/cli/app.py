@@ -25,6 +25,7 @@ COMMANDS = {
     "find": "Find systems by words or paper.",
     "show": "Show a system: paper, settings, claims.",
     "claims": "Run the claims of a system's paper on real data.",
+    "bench": "Run a benchmark on your own data.",
     "doctor": "Versions, threads, devices and limits.",
 }
 

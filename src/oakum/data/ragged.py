@@ -90,6 +90,10 @@ class Ragged:
         """The row that each event belongs to, int64 [e]."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
+    def age(self) -> NDArray[np.int64]:
+        """Steps from each event to the end of its row, int64 [e]; 0 for the last."""
+        return np.repeat(self.offsets[1:], self.lengths) - 1 - np.arange(len(self.items))
+
     def matrix(self, num_items: int, *, counts: bool = False) -> sparse.csr_matrix:
         """CSR [n, num_items] of ones (or of counts); duplicates merged, columns sorted."""
         ones = np.ones(len(self.items), np.float32)
