@@ -234,18 +234,45 @@ def other_seed(context: Context) -> Outcome:
     return Outcome(f"plain {pair(plain)}, anchored to the deployed lists {pair(held)}", True, "Reported, not required.")
 
 
+@cache
+def _base(case: _Case) -> Lists:
+    """The model when its lists are frozen."""
+    from oakum.engine.fit import fit
+
+    plan = {"batch_size": case.batch, "learning_rate": RATE, "epochs": case.epochs[0]}
+    return ask(fit(case.spec, _log(case, ""), plan=plan, seed=0), case.on)
+
+
+def _on(cases: list[_Case], why: str) -> Outcome:
+    """Stability and Recall@10, plain and held, on each log."""
+    words, holds = [], True
+    for case in cases:
+        plain, held, a, b = _both(case)
+        first, second = case.epochs
+        recall = [x.quality["recall@10"] for x in (_base(case), a, b)]
+        words.append(
+            f"{case.name} ({len(case.on.train):,} rows, {first} + {second} epochs): plain {pair(plain)}, FINEST {pair(held)}; "
+            f"Recall@10 frozen {recall[0]:.3f}, plain {recall[1]:.3f}, FINEST {recall[2]:.3f}"
+        )
+        holds &= held["frbo@10"] > plain["frbo@10"] and recall[2] >= recall[1] - 0.01
+    return Outcome("; ".join(words), holds, "" if holds else why)
+
+
 def other_logs(context: Context) -> Outcome:
     """Foursquare and Reddit, GRU, ten epochs and ten more."""
-    words, holds = [], True
-    for name, people in (("foursquare-finest", 300), ("reddit-posts", 1000)):
-        case = _Case(context.folder(name).parent, name, people, "gru4rec", (10, 10))
-        plain, held, a, b = _both(case)
-        words.append(
-            f"{name} ({len(case.on.train):,} rows): plain {pair(plain)}, FINEST {pair(held)}, Recall@10 "
-            f"{a.quality['recall@10']:.3f} → {b.quality['recall@10']:.3f}"
-        )
-        holds &= held["frbo@10"] > plain["frbo@10"] and b.quality["recall@10"] >= a.quality["recall@10"] - 0.01
-    return Outcome("; ".join(words), holds)
+    logs = (("foursquare-finest", 300), ("reddit-posts", 1000))
+    why = (
+        "The price is paid where the model was still learning when its lists were frozen: plain training goes on to improve, "
+        "and holding to early lists holds it back. See 'trained-base'."
+    )
+    return _on([_Case(context.folder(n).parent, n, p, "gru4rec", (10, 10)) for n, p in logs], why)
+
+
+def trained_base(context: Context) -> Outcome:
+    """Foursquare again, with a base that has nothing left to learn."""
+    name = "foursquare-finest"
+    case = _Case(context.folder(name).parent, name, 300, "gru4rec", (40, 10))
+    return _on([case], "Forty epochs were not enough for the base either, or the penalty itself costs accuracy here.")
 
 
 CLAIMS = (
@@ -257,5 +284,6 @@ CLAIMS = (
     Claim("any-model", "The same over SASRec and HSTU", "above plain; Recall@10 within .01", any_model, (), True, 75),
     Claim("published-weight", "λ = 0.1 does less than λ = 1", "below", published_weight, (), True, 25),
     Claim("other-seed", "Another seed, anchored to the deployed lists, hardly gains (reported, not required)", ".162/.110 → .195/.135", other_seed, (), True, 25),
+    Claim("trained-base", "foursquare-finest with a base of 40 epochs: the price in accuracy is that of lists frozen too early", "above plain; Recall@10 within .01", trained_base, (), True, 45),
     Claim("other-logs", "foursquare-finest (300 people) and reddit-posts (1,000), GRU, 10 + 10 epochs", "above plain; Recall@10 within .01", other_logs, (), True, 80),
 )  # fmt: skip
