@@ -69,8 +69,8 @@ LAYERS = [
     {"engine", "recommending"},
     {"models", "plugins", "store", "evaluation", "api", "tuning"},
     {"attacks", "defences"},
-    {"audits", "claims", "quarantine", "bench"},
-    {"report"},
+    {"audits", "claims", "quarantine", "bench", "state"},
+    {"report", "serve", "client"},
     {"cli", "__main__"},
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,7 @@ def test_a_stopped_alternation_goes_on_as_if_it_had_not(
         def central(*args: Any) -> Any:
             seen["n"] += 1
             if seen["n"] == at:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
             return real(*args)
 
         patch.setattr(steps, "central", central)

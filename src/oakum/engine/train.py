@@ -21,6 +21,7 @@ from oakum.engine.plan import Plan
 from oakum.engine.progress import Progress
 from oakum.engine.record import Record
 from oakum.engine.run import Run
+from oakum.engine.stopping import Stop, Stopping
 from oakum.engine.validate import Validation, higher_is_better
 from oakum.errors import Interrupted, ModelFileError
 from oakum.sampling.batches import Batch, Order
@@ -69,9 +70,10 @@ class Trainer:
         self.stages = stages_of(self.model, self.plugins)
         self.run = Run(plan, seed, data, self.model, self.plugins, self.device, self.stages[0][0])
         self.higher = higher_is_better(plan.metric)
+        self.stopping = Stopping()
         self.best: dict[str, Tensor] = {}
         self.best_value, self.bad = -float("inf"), 0
-        self.place = {"stage": 0, "epoch": 0, "step": 0, "rate_step": 0, "finished": False}
+        self.place: dict[str, Any] = {"stage": 0, "epoch": 0, "step": 0, "rate_step": 0, "sums": {}}
         self.updates: list[torch.optim.Optimizer] = []
         self.folder = Path(plan.checkpoint) if plan.checkpoint else None
 
@@ -138,21 +140,30 @@ class Trainer:
             learner.start(self.run)
         began = time.monotonic()
         try:
-            for index, stage in enumerate(self.stages):
-                if index < self.place["stage"]:
-                    continue
-                self._stage(index, stage, resumed)
-                resumed = None
-        except KeyboardInterrupt:
+            with self.stopping:
+                for index, stage in enumerate(self.stages):
+                    if index < self.place["stage"]:
+                        continue
+                    self._stage(index, stage, resumed)
+                    resumed = None
+        except Stop:
             self.save()
-            where = f"phase '{self.run.phase.name}', epoch {self.place['epoch']}, step {self.place['step']}"
-            cure = f"run the same command again to resume from {self.folder}" if self.folder else "name a checkpoint"
-            raise Interrupted(f"Stopped in {where}; {cure}.") from None
+            raise Interrupted(f"Stopped {self._where()}.") from None
+        except KeyboardInterrupt:  # in the middle of something: what was saved last stands
+            raise Interrupted(f"Stopped at once {self._where()}, where a whole state was kept last.") from None
         if self.best:
             self.model.load_state_dict(self.best)
         for learner in self.learners.values():
             learner.eval()
         self.record.seconds = round(time.monotonic() - began, 3)
+
+    def _where(self) -> str:
+        cure = f"run the same command again to resume from {self.folder}" if self.folder else "name a checkpoint"
+        return f"in phase '{self.run.phase.name}', epoch {self.place['epoch']}, step {self.place['step']}; {cure}"
+
+    def _stop_if_asked(self) -> None:
+        if self.stopping.asked:
+            raise Stop
 
     def _stage(self, index: int, stage: tuple[Phase, ...], resumed: dict[str, Tensor] | None) -> None:
         main = stage[0]
@@ -199,8 +210,8 @@ class Trainer:
         for learner in self.learners.values():
             data = learner.data(run, data)
         run.use(data)
-        sums: dict[str, float] = {}
-        count = 0
+        sums: dict[str, float] = self.place["sums"] if skip else {}
+        self.place["sums"] = sums
         total = -(-self.model.rows(data, stage[0]) // self.plan.batch_size)
         for at, (turn, batch) in enumerate(self._turns(stage, data, epoch)):
             if at < skip:
@@ -214,13 +225,14 @@ class Trainer:
                 group["lr"] = (stage[turn].learning_rate or self.plan.learning_rate) * factor
             for name, value in self._step(batch.to(self.device), moving[turn], self.updates[turn]).items():
                 sums[name] = sums.get(name, 0.0) + value
-            count += 1
             for learner in self.learners.values():
                 learner.settle()
             self.place["step"] = at + 1
             self.place["rate_step"] += 1
             share = (epoch + min(1.0, (at + 1) / max(1, total))) / epochs
             self.progress.update(share, f"epoch {epoch + 1}/{epochs}")
+            self._stop_if_asked()
+        count, self.place["sums"] = self.place["step"], {}
         self.place.update(step=0, epoch=epoch + 1)
         entry: dict[str, Any] = {"phase": stage[0].name, "epoch": epoch}
         entry["losses"] = {k: v / max(1, count) for k, v in sums.items()}
@@ -230,6 +242,7 @@ class Trainer:
             self.place["epoch"] = epochs
         if (epoch + 1) % self.plan.checkpoint_every == 0 or not go_on:
             self.save()
+        self._stop_if_asked()
         return go_on
 
     def _step(self, batch: Batch, moving: list[nn.Parameter], update: torch.optim.Optimizer) -> dict[str, float]:

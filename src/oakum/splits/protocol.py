@@ -144,7 +144,7 @@ def truth_of(events: Interactions, history: Dataset, *, remove_seen: bool = True
     seen = history.matrix
     keep = np.ones(len(events), bool)
     if remove_seen and len(events):
-        keep = ~np.asarray(_contains(seen, events.users, events.items))
+        keep = ~np.asarray(contains(seen, events.users, events.items))
     wanted = np.unique(events.users[keep])
     matrix = events.take(keep).matrix(history.num_users, history.num_items)[wanted]
     relevant = Ragged(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32))
@@ -157,7 +157,7 @@ def truth_of(events: Interactions, history: Dataset, *, remove_seen: bool = True
     return Truth(wanted.astype(np.int32), relevant, history.histories.take(wanted), None, at, dropped)
 
 
-def _contains(matrix, users, items):  # type: ignore[no-untyped-def]
+def contains(matrix, users, items):  # type: ignore[no-untyped-def]
     """Whether each (user, item) pair is stored in a CSR matrix with sorted columns; bool [n]."""
     keys = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * matrix.shape[1]
     keys += matrix.indices
