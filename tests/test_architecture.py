@@ -69,7 +69,7 @@ LAYERS = [
     {"engine", "recommending"},
     {"models", "plugins", "store", "evaluation", "api", "tuning"},
     {"attacks", "defences"},
-    {"audits", "claims", "quarantine", "bench", "state"},
+    {"audits", "claims", "quarantine", "bench", "state", "release", "forgetting"},
     {"report", "serve", "client"},
     {"cli", "__main__"},
 ]

@@ -213,3 +213,31 @@ def weighted(loss: Tensor, weight: Tensor, *, normalise: bool = True) -> Tensor:
 def effective_share(weight: Tensor) -> Tensor:
     """(Σ w)² / (n Σ w²), in (0, 1]: the share of the rows that weighting leaves, as it were. [b] -> []."""
     return weight.sum() ** 2 / (len(weight) * (weight**2).sum()).clamp_min(1e-12)
+
+
+def list_margin(scores: Tensor, targets: Tensor, k: int, *, kappa: float = torch.inf) -> Tensor:
+    """How far each target is below the last of the k highest scores: max(s_(k) − s_t, −κ), mean over targets. -> [b].
+
+    At most 0 where all targets are in the list (Huang et al. 2021, after Carlini & Wagner). scores: [b, i]; targets: int64
+    [t]; k is cut to the number of items. kappa: how far inside a list is far enough; infinite pulls for ever.
+    """
+    last = scores.topk(min(k, scores.shape[-1]), dim=-1).values[:, -1:]
+    return (last - scores[:, targets]).clamp_min(-kappa).mean(-1)
+
+
+def policy(logp: Tensor, advantage: Tensor, old: Tensor | None = None, clip: float | None = None) -> Tensor:
+    """−A log π (REINFORCE), or with `clip` −min(ρ A, clip(ρ, 1 ± clip) A), ρ = π / π_old (Schulman et al. 2017). [b] -> [b].
+
+    old: log-probabilities under the policy that drew the actions, stopped; none takes today's (ρ = 1, on policy), where the
+    gradient is REINFORCE's. No gradient flows through the advantage.
+    """
+    advantage = advantage.detach()
+    if clip is None:
+        return -advantage * logp
+    ratio = (logp - (logp if old is None else old).detach()).exp()
+    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+
+def group_advantage(rewards: Tensor) -> Tensor:
+    """Rewards of a group against its own mean, in units of its standard deviation; zeros where all are equal. [g] -> [g]."""
+    return (rewards - rewards.mean()) / rewards.std(correction=0).clamp_min(1e-8)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from oakum.attacks.base import Attack, Budget, Goal, Proposal, Threat, budget_for, cold_targets, owned_by, propose
+from oakum.attacks.base import Attack, Budget, Goal, Proposal, budget_for, cold_targets, owned_by, propose
 from oakum.data import Dataset, Filter, Ids, Queries, Ragged
 from oakum.defences.base import Defence, Marks, Training
 from oakum.engine.fitted import Fitted
@@ -198,6 +198,7 @@ def attack(
     goal: Goal | None = None,
     budget: Budget | None = None,
     users: float = 0.01,
+    queries: int = 0,
     defence: Defence | None = None,
     plan: Mapping[str, Any] | None = None,
     seeds: Sequence[int] = (0,),
@@ -211,8 +212,8 @@ def attack(
     A technique that looks at the victim sees the clean fit of the first seed, and retrains of it.
 
     targets: item ids (default: five cold items drawn by `seed`). users: fake accounts as a share of the people, each
-    with as many events as a person has; or give a whole `budget`. Only genuine people without the target count. An untargeted
-    technique has no targets; it edits one row by default and is measured by the agreement of people's lists.
+    with as many events as a person has; queries: looks at the victim; or give a whole `budget`. Only genuine people without the target count.
+    An untargeted technique has no targets; it edits one row by default and is measured by the agreement of people's lists.
     """
     from oakum.catalogue import load_class
 
@@ -220,7 +221,7 @@ def attack(
     train = data.train if isinstance(data, Split) else data
     if attacker.untargeted:
         goal = Goal((), "degrade")
-        budget = budget or Budget(edits=1, queries=EDIT_QUERIES if Threat.SCORES in attacker.threat else 0)
+        budget = budget or Budget(edits=1, queries=queries or (EDIT_QUERIES if attacker.looks else 0))
     if goal is None:
         if targets is None:
             goal = cold_targets(train, seed=seed)
@@ -230,10 +231,10 @@ def attack(
                 if code < 0:
                     raise ParameterError(f"The target item {name!r} is not in the log '{train.name}'.")
             goal = Goal(tuple(int(c) for c in codes))
-    budget = budget or budget_for(train, users, targets=len(goal.targets))
+    budget = budget or budget_for(train, users, targets=len(goal.targets)).replace(queries=queries)
     stick = Yardstick.of(data, goal, k, measured=measured, seed=seed)
     one = lambda log, s: fit_one(system, log, defence=defence, plan=plan, seed=s, progress=progress)
-    looks = bool(attacker.threat & ~(Threat.LOG | Threat.CATALOGUE))  # else nothing is fitted before the budget holds
+    looks = attacker.looks  # else nothing is fitted before the budget holds
     clean = [one(train, s) for s in seeds] if looks else []
     retrain = lambda change: one(change.apply(train), seeds[0])
     found = propose(

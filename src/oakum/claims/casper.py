@@ -323,7 +323,7 @@ def other_logs(context: Context) -> Outcome:
 CLAIMS = (
     Claim("similarities", "RLS: 1 with itself, 0 for disjoint top lists, average overlap .50 for independent orders; sets; symmetry", "1; 0; 0.50 ± 0.01; 1e-12", similarities),
     Claim("graph", "The search from rows that nothing leads to finds the largest cascade of all rows; without items it is the rest of the history", "equal on 200 random rows", graph),
-    Claim("doubling", "Twice the rows, about twice the time of the search while first rows stay few", "at most about 2", doubling, seconds=5),
+    Claim("doubling", "Twice the rows, about twice the time of the search while first rows stay few", "at most about 2", doubling, training=True, seconds=20),
     Claim("determinism", "movielens-100k, 300 people of middling activity, GRU d 32, 15 epochs: same log, same seed", "exactly 1", determinism, ("casper",), True, 5),
     Claim("below-random", "The same: one deletion of CASPER's row moves lists more than any of six random rows; accuracy stays (means over seeds 0–1, FRBO@10/Jaccard@10)", "CASPER .905/.851; random .970/.951, .969/.948, .936/.900; last row .961/.935; Recall@10 within .003 (the sheet's run, one seed)", below_random, (), True, 60),
     Claim("time-batches", "The same with the reference's batches in order of time (windows of 20, 8 epochs, batch 512, seeds 0–1)", "CASPER below every random draw", time_batches, ("casper", "left-out"), True, 60),

@@ -18,6 +18,9 @@ def run(
     ] = [],  # noqa: B006
     users: Annotated[str, typer.Option(help="Fake accounts: a number, or a share such as 1%.")] = "1%",
     edits: Annotated[int, typer.Option(help="Edited rows, for techniques that edit the log.")] = 1,
+    queries: Annotated[
+        int, typer.Option(help="Looks at the victim that the technique may have, for those that look.")
+    ] = 0,
     defence: Annotated[str, typer.Option(help="A defence in place, by slug.")] = "",
     set_: Annotated[list[str], typer.Option("--set", help="name=value of the victim or of its plan.")] = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="auto, time, leave-last, holdout or none.")] = "auto",
@@ -27,7 +30,7 @@ def run(
 ) -> None:
     """Attack a system on a log: exposure of the targets before and after, with intervals, and the budget as counted."""
     from oakum.api import spec_from_text
-    from oakum.attacks.base import Budget, Goal, Threat, budget_for, share_of
+    from oakum.attacks.base import Budget, Goal, budget_for, share_of
     from oakum.attacks.drill import EDIT_QUERIES, attack, defence_of
     from oakum.audits.scorecard import FULL, audit_plan
     from oakum.catalogue import load_class
@@ -43,10 +46,10 @@ def run(
     accounts = share_of(users, train)
     length = budget_for(train, 1.0, targets=max(1, len(target) or 5))
     per = length.clicks // max(1, length.users)
-    budget = Budget(users=accounts, clicks=accounts * per)
+    budget = Budget(users=accounts, clicks=accounts * per, queries=queries)
     goal: Goal | None = None
     if technique_.untargeted:
-        budget = Budget(edits=edits, queries=EDIT_QUERIES if Threat.SCORES in technique_.threat else 0)
+        budget = Budget(edits=edits, queries=queries or (EDIT_QUERIES if technique_.looks else 0))
     with Shown(f"Attacking {system}") as progress:
         result = attack(
             technique_, spec, parts, targets=list(target) or None, goal=goal, budget=budget, plan=plan or None,

@@ -30,7 +30,7 @@ class CASPER(Attack):
     slug = "casper"
     threat = Threat.LOG
     knowledge: ClassVar[str] = "the order of all events"
-    untargeted: ClassVar[bool] = True
+    goals: ClassVar[tuple[str, ...]] = ("degrade",)
     edit: Annotated[
         Literal["delete", "replace", "insert"],
         "what becomes of a row: gone, another item, or an event of the same person just before it",
@@ -131,7 +131,7 @@ class SelfInfluence(Attack):
     slug = "self-influence"
     threat = Threat.LOG | Threat.SCORES
     knowledge: ClassVar[str] = "the victim's scores"
-    untargeted: ClassVar[bool] = True
+    goals: ClassVar[tuple[str, ...]] = ("degrade",)
     max_length: Annotated[int, Range(1, 1_000_000), "events of the history shown with each question"] = 50
 
     def run(self, access: Access, goal: Goal, budget: Budget, rng: Rng) -> EditEvents:
@@ -141,9 +141,9 @@ class SelfInfluence(Attack):
         place = np.arange(len(flat.items))
         starts = flat.offsets[flat.owners()]
         later = place[place > starts]
-        asked = np.sort(rng.choice(later, min(len(later), budget.queries), replace=False))
-        if not len(asked) or not budget.edits:
+        if not len(later):
             return EditEvents()
+        asked = np.sort(rng.choice(later, min(len(later), max(1, budget.queries)), replace=False))
         first = np.maximum(starts[asked], asked - self.max_length)
         offsets = np.concatenate([[0], np.cumsum(asked - first)])
         index = np.repeat(first - offsets[:-1], asked - first) + np.arange(offsets[-1])
