@@ -80,7 +80,11 @@ def audits_for(
     """The audits of a run, in the order of the report. attacks, defences: slugs in place of the mode's own; the full
     audit, and whoever names some, gets the whole grid of them."""
     for slug in attacks:
-        entry(slug, "attack")
+        if load_class(slug, "attack")().untargeted:
+            raise ParameterError(
+                f"'{slug}' has no targets, so the drill cannot measure it. The audit 'one-event-stability' runs it in every "
+                "report, and `oakum attack` by itself."
+            )
     for slug in defences:
         defence_of(slug)
     chosen: dict[str, Any] = {
