@@ -17,10 +17,11 @@ from oakum.seeds import keyed_hash
 
 @dataclass(slots=True)
 class Bundles(Batch):
-    """users int64 [b], the bundles; items int64 [b, t], what each holds, in code order, padded with -1 on the right."""
+    """users int64 [b], the bundles; members int64 [b, t], the items of each, in code order, padded with -1 on the right; rows:
+    the last log row of each bundle."""
 
     users: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, dtype=torch.long))
-    items: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, 0, dtype=torch.long))
+    members: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, 0, dtype=torch.long))
 
 
 def sets_of(histories: Ragged, num_items: int) -> Ragged:
@@ -48,12 +49,15 @@ def bundles(data: Dataset, order: Order, *, max_size: int) -> Iterator[Bundles]:
         ranks = np.empty(len(luck), np.int64)
         ranks[np.lexsort((luck, owners))] = np.arange(len(luck))
         whole = whole.keep(ranks - whole.offsets[owners] < max_size)
+    log = data.interactions
+    last = np.full(data.num_users, -1, np.int64)
+    np.maximum.at(last, log.users, log.rows)
     able = np.flatnonzero(whole.lengths >= 2)
     able = able[np.argsort(keyed_hash(order.key("bundles"), able), kind="stable")]
     for start in range(0, len(able), order.batch_size):
         at = able[start : start + order.batch_size]
-        codes = torch.from_numpy(at)
-        yield Bundles(codes, 0, None, codes, padded(whole.take(at)))
+        rows = torch.from_numpy(last[at])
+        yield Bundles(rows, 0, None, torch.from_numpy(at), padded(whole.take(at)))
 
 
 def count_bundles(data: Dataset) -> int:

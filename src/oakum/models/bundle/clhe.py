@@ -27,6 +27,8 @@ from oakum.sampling.bundles import Bundles, bundles, count_bundles, padded, sets
 from oakum.sampling.sequences import like_lengths
 from oakum.sampling.views import some_of
 
+MAX_SIZE = 100  # items of a bundle read in a step, as published
+
 
 class CLHE(Spec):
     """Completes a bundle from what its items are, who had them and which bundles they are in.
@@ -51,11 +53,6 @@ class CLHE(Spec):
         embedding_dim=64, degree_exponent=0.5
     )
     embedding_dim: Annotated[int, Range(1, 4096, search=(16, 256), log=True), "width d of items and bundles"] = 64
-    hidden: Annotated[int, Range(1, 65_536), "inner width of the maps of content"] = 256
-    num_layers: Annotated[int, Range(1, 12), "attention layers over the items of a bundle"] = 1
-    num_heads: Annotated[int, Range(1, 64), "attention heads; divides embedding_dim"] = 1
-    dropout: Annotated[float, Range(0, below=1, search=(0.0, 0.5)), "share of the attention's values dropped"] = 0.0
-    max_size: Annotated[int, Range(2, 10_000), "items of a bundle read in a step"] = 100
     alter: Annotated[
         Literal["drop", "noise", "mask"], "how an item's views are altered: dropout .2, noise .02, one left out"
     ] = "noise"
@@ -95,8 +92,6 @@ class CLHE(Spec):
                 raise ParameterError(f"The views of a bundle system are {', '.join(VIEWS)}. Got {view!r} instead.")
         if not self.views:
             raise ParameterError(f"A bundle system needs at least one view of {', '.join(VIEWS)}. Got none.")
-        if self.embedding_dim % self.num_heads:
-            raise ParameterError(f"num_heads ({self.num_heads}) must divide embedding_dim ({self.embedding_dim}).")
         return self.model(schema)
 
     def model(self, schema: Schema) -> CLHEModel:
@@ -115,8 +110,8 @@ class CLHEModel(Model):
         sizes = schema.sizes or {"text": width_of(spec.encoder), "vector": 0, "feedback": 0}
         self.spec, self.num_items, self.sizes = spec, schema.num_items, dict(sizes)
         table = schema.num_items if "bundles" in spec.views else 0
-        self.encoder, self.decoder = (ItemEncoder(sizes, table, spec.embedding_dim, spec.hidden) for _ in range(2))
-        self.sets = SetEncoder(spec.embedding_dim, spec.num_layers, spec.num_heads, spec.dropout)
+        self.encoder, self.decoder = (ItemEncoder(sizes, table, spec.embedding_dim) for _ in range(2))
+        self.sets = SetEncoder(spec.embedding_dim)
 
     def prepare(self, data: Dataset, phase: Phase) -> Facts:
         """What is known of the items: text, vectors, feedback; which are in a bundle, and which are known at all."""
@@ -135,7 +130,7 @@ class CLHEModel(Model):
 
     def batches(self, data: Dataset, phase: Phase, order: Order) -> Iterator[Batch]:
         """Every bundle once."""
-        return bundles(data, order, max_size=self.spec.max_size)
+        return bundles(data, order, max_size=MAX_SIZE)
 
     def rows(self, data: Dataset, phase: Phase) -> int:
         """Bundles of an epoch."""
@@ -144,17 +139,17 @@ class CLHEModel(Model):
     def represent(self, batch: Batch) -> Reps:
         """query: the bundle by a random part of it [b, d]; positive: the mean of its candidates' vectors [b, d]."""
         assert isinstance(batch, Bundles)
-        spec, there = self.spec, batch.items >= 0
+        spec, there = self.spec, batch.members >= 0
         sizes = there.sum(1)
         luck = torch.rand(len(batch), device=there.device)
         given = some_of(there, 1 + (luck * (sizes - 1)).long().clamp_max(sizes - 2))
-        items, place = torch.unique(batch.items[there], return_inverse=True)
+        items, place = torch.unique(batch.members[there], return_inverse=True)
         views = self.encoder.views(self.facts, items)
         inside = self.laid(self.encoder.fuse(views), place, there)
         table = self.candidate_table()
         reps = {
             "query": self.sets(inside, given),
-            "positive": (table[batch.items.clamp_min(0)] * there.unsqueeze(-1)).sum(1) / sizes.unsqueeze(1),
+            "positive": (table[batch.members.clamp_min(0)] * there.unsqueeze(-1)).sum(1) / sizes.unsqueeze(1),
             "_given": given,
             "_table": table,
         }

@@ -56,7 +56,7 @@ class Teacher(nn.Module):
         self.inside, self.candidates = (nn.Embedding(num_items, spec.embedding_dim) for _ in range(2))
         for table in (self.inside, self.candidates):
             nn.init.xavier_normal_(table.weight)
-        self.sets = SetEncoder(spec.embedding_dim, spec.num_layers, spec.num_heads, spec.dropout)
+        self.sets = SetEncoder(spec.embedding_dim)
 
 
 class DieTModel(CLHEModel):
@@ -84,8 +84,8 @@ class DieTModel(CLHEModel):
         """CLHE's; private: what the teacher makes of the same part of each bundle."""
         assert isinstance(batch, Bundles)
         reps = super().represent(batch)
-        inside, there = self.teacher.inside(batch.items.clamp_min(0)), batch.items >= 0
-        own = (self.teacher.candidates(batch.items.clamp_min(0)) * there.unsqueeze(-1)).sum(1)
+        inside, there = self.teacher.inside(batch.members.clamp_min(0)), batch.members >= 0
+        own = (self.teacher.candidates(batch.members.clamp_min(0)) * there.unsqueeze(-1)).sum(1)
         return {
             **reps,
             "_teacher": self.teacher.sets(inside, reps["_given"]),

@@ -61,13 +61,13 @@ class ItemEncoder(nn.Module):
     widths: of the facts "text", "vector" and "feedback", 0 for what is not there; table: items of a free table, 0 for none.
     """
 
-    def __init__(self, widths: Mapping[str, int], table: int, width: int, hidden: int) -> None:
+    def __init__(self, widths: Mapping[str, int], table: int, width: int) -> None:
         super().__init__()
         self.content = nn.ModuleDict()
         for name in ("text", "vector"):
             if size := widths[name]:
-                net = MLP(size, (size, hidden), logit=False)
-                self.content[name] = nn.Sequential(net, nn.Linear(hidden, width))
+                net = MLP(size, (size, 4 * width), logit=False)
+                self.content[name] = nn.Sequential(net, nn.Linear(4 * width, width))
         self.feedback = nn.Linear(widths["feedback"], width, bias=False) if widths["feedback"] else None
         self.table = nn.Embedding(table, width) if table else None
         if self.table is not None:
