@@ -65,7 +65,7 @@ def trained(
     from oakum.models.bundle.clhe import CLHE
     from oakum.models.bundle.diet import DieT
 
-    own = {"views": views, **settings}
+    own: dict[str, Any] = {"views": views, **settings}
     if "items" in parts.train.tables and "vector" in parts.train.tables["items"].columns:
         own = {"vectors": "vector", **own}
     spec = CLHE(**own) if beta is None else DieT(beta=beta, **own)
@@ -198,7 +198,7 @@ def null(context: Context) -> Outcome:
     found = {}
     for count in (700, 150):
         parts = cut(planted(context.seed, count), context.seed)
-        own = {"views": views, "plan": {"epochs": 40 * 700 // count if count < 700 else 40}}
+        own: dict[str, Any] = {"views": views, "plan": {"epochs": 40 * 700 // count if count < 700 else 40}}
         pair = [asked(parts, trained(parts, context.seed, beta=b, **own).scorer)["recall@20"] for b in (0.0, 1.0)]
         found[count] = pair
     many, few = found[700], found[150]
