@@ -106,7 +106,7 @@ def run_claims(
             found = Outcome("not measured", False, str(error))
         out.append(
             {
-                "id": claim.id, "text": claim.text, "expected": claim.expected, "measured": found.measured, "holds": found.holds,
+                "id": claim.id, "text": claim.text, "expected": claim.expected, "measured": found.measured, "holds": bool(found.holds),
                 "why": found.why, "seconds": round(time.monotonic() - began, 2),
             }
         )  # fmt: skip
