@@ -104,14 +104,14 @@ def decoding(context: Context) -> Outcome:
                     )
                     worst = max(worst, abs(float(found[r, i]) - slow))
     full = RecGPT(**own, decode="beam", beam_width=8192)
-    beams = full.build(fitted.schema)
+    beams: Any = full.build(fitted.schema)
     beams.load_state_dict(model.state_dict())
     beams.put_facts(dict(model.facts))
     beams.eval()
     k = data.num_items
     with torch.no_grad():
         lists = beams.recommend_lists(queries, k, Filter(), None)
-        narrow = RecGPT(**own, decode="beam", beam_width=8).build(fitted.schema)
+        narrow: Any = RecGPT(**own, decode="beam", beam_width=8).build(fitted.schema)
         narrow.load_state_dict(model.state_dict())
         narrow.put_facts(dict(model.facts))
         few = narrow.eval().recommend_lists(queries, 10, Filter(), None).items
@@ -288,7 +288,7 @@ def generates(context: Context) -> Outcome:
     from oakum.models.generative.recgpt import RecGPT
 
     fitted, parts = moved(context, "amazon-games-2018")
-    model = RecGPT(**{**FORM, "decode": "beam"}).build(fitted.schema)
+    model: Any = RecGPT(**{**FORM, "decode": "beam"}).build(fitted.schema)
     model.load_state_dict(fitted.model.state_dict())
     model.put_facts(dict(fitted.model.facts))
     truth = parts.truth()
