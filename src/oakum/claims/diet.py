@@ -164,7 +164,7 @@ def blind(context: Context) -> Outcome:
     weights = zip(a.model.teacher.state_dict().values(), b.model.teacher.state_dict().values(), strict=True)
     untouched = all(torch.equal(x, y) for x, y in weights)
     asked_of = sets([3, 9, 17], [20, 4])
-    same = torch.equal(a.model.teacher_scores(asked_of), b.model.teacher_scores(asked_of))
+    same = np.array_equal(*(m.model.teacher_scores(asked_of).numpy() for m in (a, b)), equal_nan=True)
     moved = float(np.abs(a.score(asked_of) - b.score(asked_of)).max())
     whole = a.score(sets([3, 9, 17]))
     gap = float(np.abs(whole - a.score(sets([17, 3, 9], list(range(20, 40))))[:1]).max())
