@@ -12,6 +12,7 @@ from torch import Tensor
 
 from oakum.data import Dataset, Ragged
 from oakum.sampling.batches import Batch, Order
+from oakum.sampling.sequences import alike
 from oakum.seeds import keyed_hash
 
 
@@ -39,7 +40,8 @@ def padded(sets: Ragged) -> Tensor:
 
 
 def bundles(data: Dataset, order: Order, *, max_size: int) -> Iterator[Bundles]:
-    """Every bundle of at least two items once an epoch, in an order by a keyed hash of its code.
+    """Every bundle of at least two items once an epoch; bundles of like size share a batch (little is padded), and which,
+    and the order of the batches, come from keyed hashes.
 
     Of a bundle with more than max_size items a hash chooses which are seen in this epoch.
     """
@@ -53,9 +55,7 @@ def bundles(data: Dataset, order: Order, *, max_size: int) -> Iterator[Bundles]:
     last = np.full(data.num_users, -1, np.int64)
     np.maximum.at(last, log.users, log.rows)
     able = np.flatnonzero(whole.lengths >= 2)
-    able = able[np.argsort(keyed_hash(order.key("bundles"), able), kind="stable")]
-    for start in range(0, len(able), order.batch_size):
-        at = able[start : start + order.batch_size]
+    for at in alike(able, whole.lengths, np.ones(len(whole), np.int64), order):
         rows = torch.from_numpy(last[at])
         yield Bundles(rows, 0, None, torch.from_numpy(at), padded(whole.take(at)))
 
