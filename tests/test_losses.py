@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
@@ -159,3 +161,30 @@ def test_a_label_parted_among_classes_is_a_mean_of_cross_entropies() -> None:
     plain = lambda c: F.cross_entropy(logits, codes[:, c], reduction="none")
     expected = shares[:, 0] * plain(0) + shares[:, 1] * plain(1)
     torch.testing.assert_close(losses.shared_cross_entropy(logits, codes, shares), expected)
+
+
+@given(st.integers(1, 6), st.integers(2, 9), st.floats(0.3, 5.0))
+@settings(max_examples=30, deadline=None)
+def test_distill_is_a_divergence_that_leaves_the_teacher_alone(b: int, n: int, tau: float) -> None:
+    torch.manual_seed(b * 31 + n)
+    student = torch.randn(b, n, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(b, n, dtype=torch.float64, requires_grad=True)
+    p, q = (torch.softmax(x.detach() / tau, -1) for x in (teacher, student))
+    found = losses.distill(student, teacher, tau)
+    torch.testing.assert_close(found.detach(), tau**2 * (p * (p / q).log()).sum(-1))
+    found.sum().backward()
+    assert teacher.grad is None
+    torch.testing.assert_close(student.grad, tau * (q - p))
+    shifted = losses.distill(teacher + torch.randn(b, 1, dtype=torch.float64), teacher, tau)
+    torch.testing.assert_close(shifted.detach(), torch.zeros(b, dtype=torch.float64), atol=1e-12, rtol=0)
+
+
+def test_distill_weighs_alike_at_all_high_temperatures() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 4, 12, dtype=torch.float64)
+    grads = []
+    for tau in (100.0, 1000.0):
+        student = logits[0].clone().requires_grad_()
+        losses.distill(student, logits[1], tau).sum().backward()
+        grads.append(student.grad)
+    torch.testing.assert_close(grads[0], grads[1], rtol=0.05, atol=1e-3)

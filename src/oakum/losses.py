@@ -218,6 +218,16 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     return torch.logsumexp(logits, -1).view(2, -1).mean(0) - own
 
 
+def distill(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """τ² KL(softmax(teacher / τ) ‖ softmax(student / τ)); the teacher learns nothing from it. [b, n], [b, n] -> [b].
+
+    0 where the logits differ by a constant. For large τ the gradient does not depend on τ to first order.
+    """
+    wanted = torch.log_softmax(teacher.detach() / temperature, -1)
+    found = torch.log_softmax(student / temperature, -1)
+    return temperature**2 * (wanted.exp() * (wanted - found)).sum(-1)
+
+
 def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
     """max(0, ‖a − p‖₂ − ‖a − n‖₂ + margin): the positive nearer than the negative by a margin. [b, d] -> [b]."""
     return F.relu((anchor - positive).norm(dim=-1) - (anchor - negative).norm(dim=-1) + margin)

@@ -7,6 +7,7 @@ from typing import Any
 
 from oakum.data import Dataset
 from oakum.errors import ParameterError, nearest
+from oakum.splits.bundles import split_popular_given
 from oakum.splits.protocol import Protocol, Split, Truth, rolling_truth
 from oakum.splits.rules import (
     kfold,
@@ -33,6 +34,7 @@ RULES: dict[str, Callable[..., Split]] = {
     "holdout": split_holdout,
     "users": split_by_user,
     "cold-items": split_cold_items,
+    "popular-given": split_popular_given,
     "rows": split_rows,
     "published": split_published,
     "none": split_none,
@@ -40,7 +42,7 @@ RULES: dict[str, Callable[..., Split]] = {
 
 
 def split(data: Dataset, rule: str = "auto", *, target: str | None = None, seed: int = 0, **options: Any) -> Split:
-    """Cut a log by a rule: time, leave-last, last-share, holdout, users, cold-items, rows, published, none.
+    """Cut a log by a rule: time, leave-last, last-share, holdout, users, cold-items, popular-given, rows, published, none.
 
     auto takes time where times differ, else holdout; a log of labelled rows without users or items is cut by its published
     parts where a column names them, and by rows else.
@@ -54,7 +56,7 @@ def split(data: Dataset, rule: str = "auto", *, target: str | None = None, seed:
         rule = _auto(data)
     if rule not in RULES:
         raise ParameterError(f"There is no split rule '{rule}'.{nearest(rule, RULES)}")
-    if rule in ("holdout", "users", "cold-items", "rows"):
+    if rule in ("holdout", "users", "cold-items", "popular-given", "rows"):
         options["seed"] = seed
     if target is not None:
         return split_for(data, target, rule, RULES[rule], **options)

@@ -14,9 +14,10 @@ from oakum.data import Dataset, Filter, Ids, Interactions, Queries, Ragged, doma
 class Protocol:
     """How the numbers are made: printed beside every one of them.
 
-    rule: time | leave-last | last-share | holdout | users | files | cold-items. candidates: "all" (full ranking), "domain:NAME"
-    (every item of one domain is ranked and only they are asked for) or "sampled:N". remove_seen: items of the user's training events are not recommended again. cut: microseconds
-    of the global cut, where there is one. left_out: sentences on who is not measured and why.
+    rule: time | leave-last | last-share | holdout | users | files | cold-items | popular-given. candidates: "all" (full
+    ranking), "domain:NAME" (every item of one domain is ranked and only they are asked for) or "sampled:N". remove_seen:
+    items of the user's training events are not recommended again. cut: microseconds of the global cut, where there is one.
+    left_out: sentences on who is not measured and why.
     """
 
     rule: str
