@@ -69,8 +69,8 @@ LAYERS = [
     {"engine", "recommending"},
     {"models", "plugins", "store", "evaluation", "api", "tuning"},
     {"attacks", "defences"},
-    {"audits", "claims", "quarantine", "bench"},
-    {"report"},
+    {"audits", "claims", "quarantine", "bench", "state", "release", "forgetting"},
+    {"report", "serve", "client"},
     {"cli", "__main__"},
 ]
 

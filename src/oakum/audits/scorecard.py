@@ -22,7 +22,7 @@ from oakum.audits.poisoning import PoisoningDrill
 from oakum.audits.popularity import PopularityAudit
 from oakum.audits.record import AuditReport, Finding
 from oakum.audits.stability import ChurnAudit, StabilityAudit
-from oakum.audits.trials import Trial, run_trials
+from oakum.audits.trials import Trial, run_trials, settle
 from oakum.catalogue import entries, entry, load_class
 from oakum.data import Dataset
 from oakum.data.describe import describe
@@ -80,7 +80,11 @@ def audits_for(
     """The audits of a run, in the order of the report. attacks, defences: slugs in place of the mode's own; the full
     audit, and whoever names some, gets the whole grid of them."""
     for slug in attacks:
-        entry(slug, "attack")
+        if load_class(slug, "attack")().untargeted:
+            raise ParameterError(
+                f"'{slug}' has no targets, so the drill cannot measure it. The audit 'one-event-stability' runs it in every "
+                "report, and `oakum attack` by itself."
+            )
     for slug in defences:
         defence_of(slug)
     chosen: dict[str, Any] = {
@@ -141,6 +145,7 @@ def audit(
     wanted: dict[str, Trial] = {f"table {n}": t for n, t in clean_trials(subject).items()}
     for a in chosen:
         wanted.update({f"{a.slug} {n}": t for n, t in a.trials(subject).items()})
+    subject.changes.update(settle(subject.bench(), folder=store, workers=workers, progress=progress))
     found = run_trials(subject.bench(), list(wanted.values()), folder=store, workers=workers, progress=progress)
     results = dict(zip(wanted, (found[i] for i in range(len(wanted))), strict=True))
     findings: list[Finding] = []

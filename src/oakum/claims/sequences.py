@@ -25,7 +25,7 @@ def _sasrec(data_dir: Any, loss: str, epochs: int, seed: int) -> tuple[dict[str,
     from oakum.models.sequential.sasrec import SASRec
 
     parts = _beauty(data_dir)
-    plan = {"epochs": epochs, "evaluate_every": 3, "batch_size": 256, "learning_rate": 2e-3, "threads": 4}
+    plan = {"epochs": epochs, "evaluate_every": 3, "batch_size": 256, "learning_rate": 2e-3}
     fitted = fit(SASRec(loss=loss), parts, plan=plan, seed=seed)  # type: ignore[arg-type]
     return quality(fitted, parts, ("hit_rate@10", "ndcg@10")), fitted.record.seconds
 

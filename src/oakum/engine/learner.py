@@ -39,6 +39,8 @@ class Phase:
     the model's steps. epochs, learning_rate: None takes the plan's. own: a plug-in's phase with its own batches.
     looks: whether the validation part is looked at after its epochs; not in a phase before which the model cannot score.
     alone: judged by itself (a search): the next phase starts from its best weights and is compared with none before.
+    after: a plug-in's phase that comes when the model's own are done: the model's last phase once more, with the epochs
+    and the learning rate given here and a fresh optimiser, from the best weights so far; its last weights are kept.
     """
 
     name: str = "main"
@@ -51,6 +53,7 @@ class Phase:
     own: bool = False
     looks: bool = True
     alone: bool = False
+    after: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
