@@ -267,6 +267,8 @@ def zero_shot(context: Context) -> Outcome:
     """Trained on two shops, asked in the third: targets not had before, what was had is not shown again."""
     from dataclasses import replace
 
+    import numpy as np
+
     from oakum.engine.fit import fit
     from oakum.models.classic.popularity import Popularity
     from oakum.models.classic.transitions import RepeatLast
@@ -289,7 +291,7 @@ def zero_shot(context: Context) -> Outcome:
     if not able:
         losses = ", ".join(f"{h['losses']['softmax']:.2f}" for h in fitted.record.history if h["phase"] == "main")
         why.append(
-            f"so few events teach which tokens are common in films and places (loss by epoch {losses}; even tokens 5.48), not "
+            f"so few events teach which tokens are common in films and places (loss by epoch {losses}; tokens all alike {np.log(fitted.model.tokeniser.fsq.size):.2f}), not "
             "that the next item reads like the last; twice the epochs and a longer trained tokeniser change nothing, and the "
             "published form saw 130 million events"
         )
