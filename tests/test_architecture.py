@@ -65,12 +65,12 @@ def test_nothing_that_executes_can_be_read() -> None:
 LAYERS = [
     {"errors", "parameters", "seeds", "catalogue", "files", "__init__", "py"},
     {"data", "needs"},
-    {"splits", "kernels", "nn", "losses", "metrics", "sampling", "backends"},
+    {"splits", "kernels", "nn", "losses", "metrics", "sampling", "backends", "index"},
     {"engine", "recommending"},
     {"models", "plugins", "store", "evaluation", "api", "tuning"},
     {"attacks", "defences"},
-    {"audits", "claims", "quarantine"},
-    {"report"},
+    {"audits", "claims", "quarantine", "bench", "state", "release", "forgetting"},
+    {"report", "serve", "client"},
     {"cli", "__main__"},
 ]
 
@@ -128,7 +128,7 @@ def test_the_hooks_are_frozen() -> None:
 
     own = lambda cls: sorted(n for n, v in vars(cls).items() if inspect.isfunction(v) and not n.startswith("_"))
     assert own(Learner) == [
-        "batches", "cached", "data", "epoch", "losses", "phases", "prepare", "put_facts", "represent", "rows", "settle", "start", "train",
+        "batches", "cached", "data", "epoch", "losses", "phases", "prepare", "put_facts", "represent", "resize", "rows", "settle", "start", "train",
     ]  # fmt: skip
     assert own(Plugin) == ["batch", "loss", "phases", "reps"]
 

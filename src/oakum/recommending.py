@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oakum.data import Filter, Ids, Queries, Ragged, Ranking
+from oakum.errors import ParameterError
 from oakum.kernels.topk import tie_ranks, topk, topk_scores
 from oakum.seeds import derive
 
@@ -23,18 +24,23 @@ def rank(
     popularity: NDArray[np.float32] | None = None,
     seed: int | None = None,
     block_bytes: int = 1 << 25,
+    index: Any = None,
 ) -> Ranking:
     """The best `k` items of each request.
 
-    Asks the model for its lists where it makes them itself (`recommend_lists`; drawn where `seed` is given, its best guess without), uses
-    `query_vectors` / `item_vectors` where it has them, `score` otherwise; memory is bounded by `block_bytes` of scores
-    either way. Fewer than k come back only where fewer are allowed or can be scored. With `popularity` [items],
-    requests for which the model cannot say anything are answered by it and flagged.
+    Asks the model for its lists where it makes them itself (`recommend_lists`; drawn where `seed` is given, its best
+    guess without), uses `query_vectors` / `item_vectors` where it has them, `score` otherwise; memory is bounded by
+    `block_bytes` of scores either way. Fewer than k come back only where fewer are allowed or can be scored. With
+    `popularity` [items], requests for which the model cannot say anything are answered by it and flagged. An `index` over
+    the model's item vectors is searched in their place.
     """
     where = where or Filter()
+    if index is not None:
+        _searchable(model, index)
     lists = hasattr(model, "recommend_lists")
     vectors = not lists and hasattr(model, "query_vectors") and hasattr(model, "item_vectors")
-    table = model.item_vectors() if vectors else None
+    table = model.item_vectors() if vectors and index is None else None
+    ready = None if index is None else index.geometry.passing(where)
     found: list[Ids] = []
     values: list[NDArray[np.float32]] = []
     step = LISTS_AT_ONCE if lists else 1024
@@ -46,6 +52,9 @@ def rank(
         if lists:
             made = model.recommend_lists(part, k, rules, None if seed is None else derive(seed, "lists", start))
             items, scores = made.items, made.scores
+        elif index is not None:
+            near = index.search(model.query_vectors(part), k, where=ready, exclude=exclude)
+            items, scores = near.items, near.scores
         elif table is not None:
             blank = where.closed(len(table))
             items, scores = topk(
@@ -70,6 +79,15 @@ def rank(
         exclude = None if where.exclude is None else where.exclude.take(at)
         items[at], scores[at] = _from_scores(block, k, where, exclude)
     return Ranking(items, scores, silent)
+
+
+def _searchable(model: Any, index: Any) -> None:
+    if hasattr(model, "recommend_lists") or not hasattr(model, "query_vectors"):
+        raise ParameterError(
+            "An index searches vectors; this model makes its lists in another way: ask it without one."
+        )
+    if index.geometry.metric != "dot":
+        raise ParameterError(f"Models score by dot products; this index ranks by '{index.geometry.metric}'.")
 
 
 def _from_scores(

@@ -33,5 +33,6 @@ def test_scores_follow_from_the_file(tmp_path: Path) -> None:
 def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="no vectors"):
         export_vectors(fit(ItemKNN(), random_log()), tmp_path / "v.safetensors")
+    (tmp_path / "file").write_text("")
     with pytest.raises(ModelFileError, match="could not be written"):
-        export_vectors(fit(TIE(), random_log()), tmp_path / "none" / "v.safetensors")
+        export_vectors(fit(TIE(), random_log()), tmp_path / "file" / "v.safetensors")

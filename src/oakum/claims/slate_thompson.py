@@ -72,7 +72,7 @@ def closed_form(context: Context) -> Outcome:
 
     from oakum.nn.variational import Drift, kl_normal
 
-    drift = Drift("linear", 2, largest=10).double()
+    drift = Drift("linear", 2, largest=10).double().requires_grad_(False)
     start, v = torch.tensor([[1.0, 2.0]]).double(), torch.tensor([[[3.0, -1.0]]]).double()
     gamma = float(drift.inertia.mean.detach())
     with torch.no_grad():

@@ -12,10 +12,15 @@ COMMANDS = {
     "fit": "Train a system and save it.",
     "evaluate": "Measure a saved model on held-out events.",
     "recommend": "Recommend from a saved model.",
+    "release": "Let a model answer in place of another, if nothing speaks against it.",
+    "forget": "Take people out of a model, measure what is left, and write a statement.",
     "export": "Write the vectors of a saved model for other programs.",
     "attack": "Attack a system on a log and measure what it wins.",
     "defend": "Train a system with a defence in place.",
     "quarantine": "Hold new events that look arranged; take any batch back.",
+    "serve": "Answer requests over HTTP from a saved model.",
+    "refresh": "Fold a service's new events into its model.",
+    "keys": "List, make and revoke the keys of a service.",
     "split": "Cut a log into train, validation and test files.",
     "tune": "Search hyper-parameters on the validation part.",
     "compare": "Compare two audits.",
@@ -25,6 +30,7 @@ COMMANDS = {
     "find": "Find systems by words or paper.",
     "show": "Show a system: paper, settings, claims.",
     "claims": "Run the claims of a system's paper on real data.",
+    "bench": "Run a benchmark on your own data.",
     "doctor": "Versions, threads, devices and limits.",
 }
 

@@ -103,7 +103,7 @@ def read_judged(
         found: list[str] = []
         if isinstance(source, Table):
             tables = {"": source}
-        elif path is not None and not path.is_file():
+        elif path is not None and (path.is_dir() or not path.exists()):
             sides = dict(sides_in(path))
             tables, parts = _tables_in(path, stack, format, found)
         else:

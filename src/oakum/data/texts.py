@@ -54,13 +54,16 @@ def item_texts(data: Dataset, kinds: Sequence[str] = tuple(KINDS)) -> Texts:
     of which nothing is said has the text "". Raises `DataError` where the table of items has no text at all.
     """
     table = data.tables.get("items")
-    columns = [] if table is None else text_columns(table, kinds)
-    if table is None or not columns:
-        held = "there is none" if table is None else f"it has {', '.join(table.columns)[:200] or 'no columns'}"
-        raise DataError(
-            f"Item text is needed, and the table of items of '{data.name}' gives none ({held}): read the log with "
-            f"items=TABLE that has a column called {' or '.join(KINDS[k][0] for k in kinds)}."
-        )
+    if table is None:
+        raise _absent(data.name, "there is none", kinds)
+    return item_texts_of(table, data.name, kinds)
+
+
+def item_texts_of(table: pl.DataFrame, name: str, kinds: Sequence[str] = tuple(KINDS)) -> Texts:
+    """`item_texts` of a table of items; `name` is whose table it is, for messages."""
+    columns = text_columns(table, kinds)
+    if not columns:
+        raise _absent(name, f"it has {', '.join(table.columns)[:200] or 'no columns'}", kinds)
     parts = [_cells(table[column]) for _, column in columns]
     joined = tuple(". ".join(p.rstrip(" .") for p in row if p) for row in zip(*parts, strict=True))
     empty = sum(not t for t in joined)
@@ -69,6 +72,13 @@ def item_texts(data: Dataset, kinds: Sequence[str] = tuple(KINDS)) -> Texts:
     how = ", joined by full stops" if len(names) > 1 else ""
     note = f"The text of an item is its {', then its '.join(names)}{how}.{lacking}"
     return Texts(joined, tuple(names), note)
+
+
+def _absent(name: str, held: str, kinds: Sequence[str]) -> DataError:
+    return DataError(
+        f"Item text is needed, and the table of items of '{name}' gives none ({held}): read the log with "
+        f"items=TABLE that has a column called {' or '.join(KINDS[k][0] for k in kinds)}."
+    )
 
 
 def _is_text(kind: pl.DataType) -> bool:

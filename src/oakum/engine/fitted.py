@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from oakum.data import Dataset, Filter, Ids, Interactions, Queries, Ragged, Ranking, Schema, Vocabulary
@@ -33,7 +35,9 @@ class Fitted:
         self.items: Vocabulary = data.items
         self.histories: Ragged = _past(model, data)
         self.item_counts: NDArray[np.int64] = data.item_counts if data.has_pairs else _rows_of_items(data)
+        self._suited: WeakSet[Any] = WeakSet()  # indexes over these very vectors
         self.plugins: tuple[Any, ...] = ()  # what trained along, for whoever wants to look at it; never saved
+        self.item_table: pl.DataFrame | None = data.tables.get("items")  # one row a code: what filters may ask for
 
     @cached_property
     def scorer(self) -> Any:
@@ -49,6 +53,14 @@ class Fitted:
         """The items it may recommend, int32 codes: those of its target domain where it has one; None for all."""
         own: Ids | None = self.model.candidates
         return own
+
+    def log(self) -> Dataset:
+        """The log it was trained on, as far as it keeps it: events by user, and what it knows of the items."""
+        h = self.histories
+        rows = np.arange(len(h.items)) if h.rows is None else h.rows
+        events = Interactions(h.owners().astype(np.int32), h.items, h.values, h.times, rows)
+        tables = {} if self.item_table is None else {"items": self.item_table}
+        return Dataset(events, self.users, self.items, tables, name=self.record.data_name or "log")
 
     # --- in codes -----------------------------------------------------------------------------------------------
     def queries(self, users: Ids) -> Queries:
@@ -72,6 +84,11 @@ class Fitted:
         """Probabilities beside the labels of the rows, as the metrics take them."""
         return self._rows().predictions(self._own(data))
 
+    def remarks(self, data: Dataset | Interactions) -> tuple[str, ...]:
+        """What rows lack of what the model reads, and what it does not know of them: sentences to go with the answers."""
+        own = getattr(self.model, "remarks", None)
+        return () if own is None else tuple(own(self._own(data)))
+
     def _rows(self) -> Any:
         if not isinstance(self.model, Predicts):
             raise ParameterError(
@@ -90,21 +107,55 @@ class Fitted:
         return replace(log, users=coded[0], items=coded[1])
 
     def rank(
-        self, queries: Queries, k: int, *, where: Filter | None = None, fallback: bool = False, seed: int | None = None
+        self,
+        queries: Queries,
+        k: int,
+        *,
+        where: Filter | None = None,
+        fallback: bool = False,
+        seed: int | None = None,
+        index: Any = None,
     ) -> Ranking:
         """The best `k` items of each request under a filter, among the candidates of the model; its own lists where it
         makes any.
 
         With `fallback`, popularity answers where the model cannot say anything, and the ranking says so. Given a
-        `seed`, models that explore draw their lists; without one they show their best guess.
+        `seed`, models that explore draw their lists; without one they show their best guess. index: one that `index` built
+        over these item vectors, searched in place of all scores.
         """
         from oakum.recommending import rank
+
+        if index is not None:
+            self._suits(index)
 
         if (own := self.candidates) is not None:
             where = where or Filter()
             where = replace(where, allow=own if where.allow is None else np.intersect1d(own, where.allow))
         popularity = self.item_counts.astype(np.float32) if fallback else None
-        return rank(self.scorer, queries, k, where=where, popularity=popularity, seed=seed)
+        return rank(self.scorer, queries, k, where=where, popularity=popularity, seed=seed, index=index)
+
+    def index(self, kind: str = "planned", **settings: Any) -> Any:
+        """An index over the item vectors: planned (see `Planned.build`), exact, hnsw or ivf, with their settings.
+
+        Raises `ParameterError` where the score of the model is no dot product.
+        """
+        from oakum.index.building import build
+
+        if not hasattr(self.scorer, "item_vectors") or hasattr(self.scorer, "recommend_lists"):
+            raise ParameterError(f"'{self.spec.slug}' does not rank by a dot product, so there is nothing to index.")
+        if kind == "planned" and "queries" not in settings and len(self.users):
+            some = np.linspace(0, len(self.users) - 1, min(256, len(self.users))).astype(np.int32)
+            settings["queries"] = self.scorer.query_vectors(self.queries(some))
+        return build(self.scorer.item_vectors(), kind, **settings)
+
+    def _suits(self, index: Any) -> None:
+        """Refuse an index over other vectors; looked at once an index."""
+        if index in self._suited:
+            return
+        own = self.scorer.item_vectors() if hasattr(self.scorer, "item_vectors") else None
+        if own is not None and not np.array_equal(own, index.geometry.vectors, equal_nan=True):
+            raise ParameterError("This index was built over other item vectors than this model has; build it again.")
+        self._suited.add(index)
 
     # --- in ids -------------------------------------------------------------------------------------------------
     def recommend(
@@ -119,6 +170,8 @@ class Fitted:
         remove_seen: bool = True,
         seed: int | None = None,
         context: Mapping[str, Any] | None = None,
+        where: Filter | None = None,
+        index: Any = None,
     ) -> list[dict[str, Any]]:
         """Lists for known users, or for one newcomer given by the ids of a history. text: typed words, alone or beside
         either, for systems that read them.
@@ -127,7 +180,9 @@ class Fitted:
         "fallback": why popularity answered, where it did. Users never seen are answered with popularity and said so;
         unknown ids in a history are ignored and named in "ignored", or refused where the system says so
         (`Spec.unknown_ids`). With a `seed`, models that explore draw their lists. context: values of context columns by
-        name, the same for all requests, for systems that read them (those that predict rows).
+        name, the same for all requests, for systems that read them (those that predict rows). where: a filter in codes
+        (what `Attributes.filter` makes of a condition), on top of the others. index: searched in place of all scores;
+        lists that a filter shortens are still `k` long where so many pass.
         """
         if text is not None:
             if not getattr(self.model, "reads_requests", False):
@@ -167,12 +222,18 @@ class Fitted:
                 raise ParameterError(f"'{self.spec.slug}' reads no context; it was given {', '.join(context)}.")
             fields = {name: np.full(len(queries), value) for name, value in context.items()}
             queries = replace(queries, fields=fields)
-        where = Filter(
+        rules = Filter(
             None if allow is None else self._known(allow, "allow"),
             None if deny is None else self._known(deny, "deny"),
             queries.histories if remove_seen else None,
         )
-        ranking = self.rank(queries, k, where=where, fallback=True, seed=seed)
+        if where is not None:
+            rules = Filter(
+                _both(rules.allow, where.allow, np.intersect1d),
+                _both(rules.deny, where.deny, np.union1d),
+                rules.exclude,
+            )
+        ranking = self.rank(queries, k, where=rules, fallback=True, seed=seed, index=index)
         out = []
         for r, name in enumerate(names):
             kept = ranking.items[r] >= 0
@@ -225,7 +286,14 @@ class Fitted:
             model = copy.deepcopy(self.model).eval()
             for phase in model.phases():
                 model.put_facts(model.prepare(data, phase[0] if isinstance(phase, tuple) else phase))
-        return Fitted(self.spec, model, schema, data, self.record)
+        return Fitted(self.spec, model, schema, data, replace(self.record, data=data.digest))
+
+
+def _both(first: Ids | None, second: Ids | None, join: Any) -> Ids | None:
+    """Two lists of codes as one; one alone stays the very same array, so that an index remembers it."""
+    if first is None or second is None:
+        return second if first is None else first
+    return np.asarray(join(first, second), np.int32)
 
 
 def _past(model: Any, data: Dataset) -> Ragged:

@@ -35,6 +35,11 @@ class Wrapping(Model):
         """The base's negatives."""
         return self.base.sampler
 
+    @property
+    def candidates(self) -> Ids | None:
+        """The base's."""
+        return self.base.candidates
+
     def phases(self) -> Sequence[Phase | tuple[Phase, ...]]:
         """The base's phases over its parameters, which are named one level deeper here."""
         own = lambda p: replace(p, moves=tuple(f"base.{m}" for m in p.moves))
@@ -64,6 +69,10 @@ class Wrapping(Model):
     def batches(self, data: Dataset, phase: Phase, order: Order) -> Iterator[Batch]:
         """As the base."""
         return self.base.batches(data, phase, order)
+
+    def rows(self, data: Dataset, phase: Phase) -> int:
+        """As the base."""
+        return self.base.rows(data, phase)
 
     def represent(self, batch: Batch) -> Reps:
         """As the base."""

@@ -14,7 +14,7 @@ TINY = 1e-12
 
 def unit(x: Tensor) -> Tensor:
     """Vectors of length 1 along the last axis; zero stays zero."""
-    return x / (x.norm(dim=-1, keepdim=True) + TINY)
+    return x / x.norm(dim=-1, keepdim=True).clamp_min(TINY)
 
 
 def worst(

@@ -8,7 +8,7 @@ from typing import Any
 from oakum.data import Dataset
 from oakum.errors import ParameterError, nearest
 from oakum.splits.bundles import split_popular_given
-from oakum.splits.protocol import Protocol, Split, Truth
+from oakum.splits.protocol import Protocol, Split, Truth, rolling_truth
 from oakum.splits.rules import (
     kfold,
     published_parts,
@@ -17,6 +17,7 @@ from oakum.splits.rules import (
     split_cold_items,
     split_from_parts,
     split_holdout,
+    split_last_share,
     split_leave_last,
     split_none,
     split_published,
@@ -24,11 +25,12 @@ from oakum.splits.rules import (
 )
 from oakum.splits.target import split_for
 
-__all__ = ["Protocol", "Split", "Truth", "kfold", "split", "split_from_parts"]
+__all__ = ["Protocol", "Split", "Truth", "kfold", "rolling_truth", "split", "split_from_parts"]
 
 RULES: dict[str, Callable[..., Split]] = {
     "time": split_by_time,
     "leave-last": split_leave_last,
+    "last-share": split_last_share,
     "holdout": split_holdout,
     "users": split_by_user,
     "cold-items": split_cold_items,
@@ -40,8 +42,7 @@ RULES: dict[str, Callable[..., Split]] = {
 
 
 def split(data: Dataset, rule: str = "auto", *, target: str | None = None, seed: int = 0, **options: Any) -> Split:
-    """Cut a log by a rule: time, leave-last, holdout, users, cold-items, popular-given, rows, published,
-    none.
+    """Cut a log by a rule: time, leave-last, last-share, holdout, users, cold-items, popular-given, rows, published, none.
 
     auto takes time where times differ, else holdout; a log of labelled rows without users or items is cut by its published
     parts where a column names them, and by rows else.

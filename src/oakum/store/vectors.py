@@ -10,6 +10,7 @@ import numpy as np
 
 from oakum.engine.fitted import Fitted
 from oakum.errors import ModelFileError, ParameterError
+from oakum.files import whole
 
 
 def export_vectors(fitted: Fitted, path: str | Path, *, block: int = 4096) -> Path:
@@ -35,12 +36,9 @@ def export_vectors(fitted: Fitted, path: str | Path, *, block: int = 4096) -> Pa
         "spec": json.dumps(fitted.spec.to_json(), default=str),
     }
     path = Path(path)
-    aside = path.with_name(f".{path.name}.new")
     try:
-        save_file(tables, str(aside), metadata=header)
-        aside.replace(path)
+        with whole(path) as aside:
+            save_file(tables, str(aside), metadata=header)
     except (OSError, SafetensorError) as error:
         raise ModelFileError(f"The vectors could not be written to {path}: {error}.") from None
-    finally:
-        aside.unlink(missing_ok=True)
     return path

@@ -30,7 +30,7 @@ class RepeatLast(Spec):
 
     def weights(self, histories: Ragged) -> NDArray[np.float32]:
         """The weight of each event of the histories, float32 [e]."""
-        return (_age(histories) == 0).astype(np.float32)
+        return (histories.age() == 0).astype(np.float32)
 
 
 class OwnHistory(RepeatLast):
@@ -44,19 +44,21 @@ class OwnHistory(RepeatLast):
 
     def weights(self, histories: Ragged) -> NDArray[np.float32]:
         """Decay with the age of the event."""
-        return np.exp2(-_age(histories) / self.half_life).astype(np.float32)
+        return np.exp2(-histories.age() / self.half_life).astype(np.float32)
 
 
 class Markov(RepeatLast):
     """What came next: T[a, b] = consecutive pairs a → b in training sequences; s = Σ over the history decay^age T[item].
 
-    decay 0 reads the last item only (first order). Rows of T sum to 1. `skip` > 1 counts pairs up to that distance
+    decay 0 reads the last item only (first order). Rows of T sum to 1, or (normalise off) stay counts, so that events with
+    many successors say more where several are read. `skip` > 1 counts pairs up to that distance
     with weight 1 / distance (sequential rules). Memory: pairs that occur; time: one pass. Newcomers: read.
     """
 
     slug = "markov"
     decay: Annotated[float, Range(0, 1, search=(0, 0.95)), "weight of an item one step older"] = 0.0
     skip: Annotated[int, Range(1, 50, search=(1, 10)), "largest distance of a counted pair"] = 1
+    normalise: Annotated[bool, "rows of T sum to 1; false: counts"] = True
 
     def build(self, schema: Schema) -> HistoryModel:
         """An empty table."""
@@ -64,14 +66,7 @@ class Markov(RepeatLast):
 
     def weights(self, histories: Ragged) -> NDArray[np.float32]:
         """decay^age, 0⁰ = 1."""
-        return (self.decay ** _age(histories)).astype(np.float32)
-
-
-def _age(histories: Ragged) -> NDArray[np.float64]:
-    """Steps before the end of its row, 0 for the last event; [e]."""
-    return (np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(len(histories.items))).astype(
-        np.float64
-    )
+        return (self.decay ** histories.age()).astype(np.float32)
 
 
 class HistoryModel(ClosedForm):
@@ -119,9 +114,10 @@ class MarkovModel(HistoryModel):
             a, b = histories.items[:-gap][inside], histories.items[gap:][inside]
             ones = np.full(len(a), 1 / gap, np.float32)
             table = table + sparse.csr_matrix((ones, (a, b)), shape=(n, n))
-        total = np.asarray(table.sum(1)).ravel()
-        scale = sparse.diags(np.where(total > 0, 1 / np.maximum(total, 1e-12), 0).astype(np.float32))
-        self.table = (scale @ table).tocsr().astype(np.float32)
+        if self.spec.normalise:
+            total = np.asarray(table.sum(1)).ravel()
+            table = sparse.diags(np.where(total > 0, 1 / np.maximum(total, 1e-12), 0)) @ table
+        self.table = table.tocsr().astype(np.float32)
         self.table.sort_indices()
 
     def score(self, queries: Queries, items: Ids | None = None) -> NDArray[np.float32]:

@@ -51,10 +51,9 @@ def reader_state(found: Mapping[str, Tensor], reader: Any) -> dict[str, Tensor]:
     """Our names of a published sequence model. The row of the padding (the last of the head) has no place here."""
     take = _Taker(found, "sequence model")
     size, places = len(reader.tokens.weight), len(reader.positions.weight)
-    out = {
-        "tokens.weight": take("gpt2model.wte.weight")[:size],
-        "positions.weight": take("gpt2model.wpe.weight")[:places],
-    }
+    # Published histories end at the last place; ours count items back from there.
+    back = take("gpt2model.wpe.weight")[:places].unflatten(0, (-1, reader.num_slices)).flip(0).flatten(0, 1)
+    out = {"tokens.weight": take("gpt2model.wte.weight")[:size], "positions.weight": back}
     out |= {"side.weight": take("linear_layer.weight"), "head.weight": take("pred_head.weight")[:size]}
     for theirs, ours in (("norm_seq", "norm_tokens"), ("norm_aux", "norm_side"), ("gpt2model.ln_f", "norm")):
         out |= take.layer(theirs, ours)
