@@ -13,6 +13,7 @@ from oakum.engine.learner import Plugin
 from oakum.engine.run import Run
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch, Negatives
+from oakum.sampling.bundles import Bundles
 from oakum.sampling.sequences import PAD, Sequences
 
 
@@ -65,6 +66,8 @@ class LeftOutPlugin(Plugin):
         """The batch without the events. A batch of nothing else keeps its first row, at no cost to anybody but one step."""
         if self.spec.gamma == 0 or not self.spec.rows:
             return batch
+        if isinstance(batch, Bundles):
+            return self.smaller(run, batch)
         gone = torch.tensor(self.spec.rows, device=batch.rows.device)
         keep = ~torch.isin(batch.rows, gone)
         laid: tuple[str, ...] = ()
@@ -75,6 +78,20 @@ class LeftOutPlugin(Plugin):
         if bool(keep.all()) or not bool(keep.any()):
             return batch
         return type(batch)(**_rows_of(batch, keep, laid))
+
+    def smaller(self, run: Run, batch: Bundles) -> Bundles:
+        """The bundles without the items that only these events put there; one with fewer than two left has nothing to teach."""
+        log, width = run.data.interactions, run.data.num_items
+        if "left out" not in run.memo:
+            pairs = log.users.astype(np.int64) * width + log.items
+            gone = np.isin(log.rows, self.spec.rows)
+            run.memo["left out"] = torch.from_numpy(np.setdiff1d(pairs[gone], pairs[~gone]))
+        gone = run.memo["left out"].to(batch.members.device)
+        members = batch.members.masked_fill(torch.isin(batch.users[:, None] * width + batch.members, gone), PAD)
+        keep = (members >= 0).sum(1) >= 2
+        if not bool(keep.any()):
+            return batch
+        return Bundles(**_rows_of(dataclasses.replace(batch, members=members), keep, ()))
 
     def inputs_of(self, run: Run, batch: Sequences) -> Tensor:
         """Flat positions of the events among the inputs: each target tells which stretch of whose history its window holds."""
