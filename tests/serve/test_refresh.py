@@ -18,7 +18,7 @@ from oakum.data import Dataset
 from oakum.data.convert import frame_from
 from oakum.errors import MissingExtra
 from oakum.serve.models import Shelf
-from oakum.serve.refresh import log_of, refresh
+from oakum.serve.refresh import refresh
 from oakum.state import Event, State, open_state
 from oakum.state.feedback import joined
 from tests.cli.test_cli import oakum
@@ -177,7 +177,7 @@ def test_logs_with_whole_number_ids_take_new_ones() -> None:
     data, _ = joined(base, [Event("guest", "2", 3)], extend=True)
     assert data.users.ids.to_list() == ["5", "7", "guest"]
     assert joined(base, [Event("guest", "2", 3)], extend=False)[1] == 1
-    assert len(log_of(fit("item-knn", base)).interactions) == 2
+    assert len(fit("item-knn", base).log().interactions) == 2
 
 
 def test_keys_from_the_command_line(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_a_pointer_cannot_lead_out_of_the_folder(model: Path, tmp_path: Path) ->
     shutil.copytree(model, outside)
     for name in ("../../outside", str(outside), "..", "0001/../../../outside", 7, None, "0001\n"):
         (model / "current.json").write_text(json.dumps({"model": name}))
-        with pytest.raises(ModelFileError, match="no refreshed model"):
+        with pytest.raises(ModelFileError, match="no model of this folder"):
             serve(model, tmp_path / "s", Settings(port=0))
     (model / "current.json").write_text("[" * 100_000)
     with pytest.raises(ModelFileError, match="cannot be read"):

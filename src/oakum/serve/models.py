@@ -125,15 +125,18 @@ class Shelf:
 
         base: refreshes start from it from now on (a release), not only from what it was made of (a refresh).
         """
-        now = self._pointer()
+        try:
+            now = self._pointer()
+        except ModelFileError:  # a pointer that leads nowhere is replaced, and nothing is taken away on its word
+            now = {}
         folder = self.folder / REFRESHED
         numbers = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
         name = f"{max(numbers, default=0) + 1:04d}"
         made = store.save(fitted, folder / name)
-        past = [*now["past"], [now["model"], now["base"]]][-KEPT + 1 :]
-        self._point({"model": name, "base": name if base else now["base"], "past": past})
-        kept = {name, now["base"], *(n for pair in past for n in pair)}
-        for number in numbers:
+        past = [*now["past"], [now["model"], now["base"]]][-KEPT + 1 :] if now else []
+        self._point({"model": name, "base": name if base else now.get("base", ""), "past": past})
+        kept = {name, now.get("base", ""), *(n for pair in past for n in pair)}
+        for number in numbers if now else ():
             if f"{number:04d}" not in kept:
                 _remove(folder / f"{number:04d}")
         return made
@@ -145,9 +148,10 @@ class Shelf:
     def back(self) -> Path:
         """Let the model before the current one answer again."""
         now = self._pointer()
-        if not now["past"]:
+        if not now["model"]:
             raise ModelFileError(f"{self.folder} holds no earlier model to go back to.")
-        *past, (model, base) = now["past"]
+        first = "" if now["base"] == now["model"] else now["base"]
+        *past, (model, base) = now["past"] or [[first, first]]
         self._point({"model": model, "base": base, "past": past})
         return self.current()
 

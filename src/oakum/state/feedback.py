@@ -31,8 +31,8 @@ def joined(base: Dataset, events: Sequence[Event], *, extend: bool) -> tuple[Dat
     if log.times is not None and len(kept):
         at = np.array([events[int(i)].time for i in kept], np.int64)
         mine = pl.DataFrame({"u": user_codes[kept], "i": item_codes[kept], "t": at, "n": np.arange(len(kept))})
-        known = pl.DataFrame({"u": log.users, "i": log.items, "t": log.times})
-        kept = kept[mine.join(known, on=["u", "i", "t"], how="anti", maintain_order="left")["n"].to_numpy()]
+        held = pl.DataFrame({"u": log.users, "i": log.items, "t": log.times})
+        kept = kept[mine.join(held, on=["u", "i", "t"], how="anti", maintain_order="left")["n"].to_numpy()]
     values = None
     if log.values is not None:
         usual = float(np.median(log.values)) if len(log) else 1.0
