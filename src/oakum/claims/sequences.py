@@ -70,7 +70,9 @@ def against_markov(context: Context) -> Outcome:
     others: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("popularity", "popularity", {}),
         ("markov 0.8", "markov", {"decay": 0.8}),
+        ("markov 0.8, counts", "markov", {"decay": 0.8, "normalise": False}),
         ("item-knn", "item-knn", {}),
+        ("item-knn 0.8", "item-knn", {"k": 100, "shrink": 10.0, "side": "history", "decay": 0.8}),
     )
     for name, slug, settings in others:
         rows[name] = quality(fit(slug, parts.train_and_valid, **settings), parts, ("hit_rate@10", "ndcg@10"))
