@@ -77,7 +77,8 @@ class LeftOutPlugin(Plugin):
             keep &= ~empty
         if bool(keep.all()) or not bool(keep.any()):
             return batch
-        return type(batch)(**_rows_of(batch, keep, laid))
+        out = type(batch)(**_rows_of(batch, keep, laid))
+        return _own_windows(batch, out, keep) if isinstance(batch, Sequences) and isinstance(out, Sequences) else out
 
     def smaller(self, run: Run, batch: Bundles) -> Bundles:
         """The bundles without the items that only these events put there; one with fewer than two left has nothing to teach."""
@@ -117,6 +118,16 @@ class LeftOutPlugin(Plugin):
             there = inputs[window, column[inside]] == items[mine][inside]
             found.append(window * width + column[inside][there])
         return torch.from_numpy(np.unique(np.concatenate(found)))
+
+
+def _own_windows(batch: Sequences, out: Sequences, keep: Tensor) -> Sequences:
+    """Where each target has a window of inputs to itself, the windows of targets that went go with them."""
+    width = batch.inputs.shape[1]
+    window = torch.arange(len(keep), device=batch.place.device)
+    if len(batch.inputs) != len(keep) or not torch.equal(batch.place // width, window):
+        return out
+    laid = {n: v[keep] for n in ("inputs", "times", "values") if (v := getattr(batch, n)) is not None}
+    return dataclasses.replace(out, place=out.place % width + window[: len(out)] * width, **laid)
 
 
 def closed_up(batch: Sequences, gone: Tensor) -> tuple[Sequences, Tensor]:
