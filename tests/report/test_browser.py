@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from oakum.report import compare, write
-from tests.report.browser import Browser, browser
+from tests.browser import Browser, browser
 from tests.report.sample import sample
 
 # The elements whose right edge passes the window's, scrolling regions and their content aside.

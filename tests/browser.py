@@ -78,8 +78,8 @@ class Browser:
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)
 
-    def open(self, path: Path, *, width: int = 1280, height: int = 800, dark: bool = False) -> None:
-        """Load a file at a size; returns once it is loaded."""
+    def open(self, path: Path | str, *, width: int = 1280, height: int = 800, dark: bool = False) -> None:
+        """Load a file or an address at a size; returns once it is loaded."""
         self.events.clear()
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -90,9 +90,23 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=path if isinstance(path, str) else path.resolve().as_uri())
+        self.loaded()
+
+    def loaded(self) -> None:
+        """Wait until the page that was asked for is loaded."""
         while not any(e["method"] == "Page.loadEventFired" for e in self.events):
             self.events.append(self._next(60))
+
+    def go(self, expression: str) -> None:
+        """Do something in the page that leads to another, and wait for that."""
+        self.events.clear()
+        self.run(f"void ({expression})")
+        self.loaded()
+
+    def write(self, text: str) -> None:
+        """Type into what has the focus."""
+        self.call("Input.insertText", text=text)
 
     def run(self, expression: str) -> Any:
         """The value of an expression in the page (the inspector is not bound by the page's policy)."""
