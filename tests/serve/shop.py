@@ -48,6 +48,7 @@ def shop(market: Dataset, folder: Path, **settings: Any) -> Iterator[tuple[str, 
     rng = np.random.default_rng(3)
     users, items = log.users.ids.to_list(), log.items.ids.to_list()
     now = int(time.time() * 1e6)
+    taste = log.item_counts**1.6 / (log.item_counts**1.6).sum()  # more for the popular ones than before
     from oakum.release import Experiment
 
     plan = Experiment(name="ease", share=0.3, window=2.0, tightest=500)
@@ -56,11 +57,12 @@ def shop(market: Dataset, folder: Path, **settings: Any) -> Iterator[tuple[str, 
     for n in range(900):
         user, first = f"guest{n}", now - int(rng.integers(3 * DAY, 9 * DAY))
         arm = plan.takes_part(user)
-        answer(state, started.name, user, arm, first).result()
+        last = answer(state, started.name, user, arm, first)
         if rng.random() < 0.25 + 0.3 * arm:
-            item = items[int(len(items) * rng.random() ** 3)]
+            item = items[rng.choice(len(items), p=taste)]
             events.append(Event(user, str(item), first + int(rng.integers(1, DAY))))
     events += [Event(str(users[0]), str(items[n]), now - n) for n in (3, 5, 8)]
+    last.result()  # writes are made in order
     state.add_events(events)[0].result()
     state.settle([], up_to=state.last_seq(), accounts=250, bar=0.9)
     ring = [Event(f"fake{n}", str(i), now - n) for n in range(12) for i in items[:8]]

@@ -12,6 +12,7 @@ from oakum.errors import ParameterError
 
 DAY = 86_400_000_000  # microseconds
 RATES = (1, 2, 3, 5, 9, 17)  # from how many events of a person on one day each bin begins
+RATE_NAMES = ("1", "2", "3–4", "5–8", "9–16", "17 or more")
 FEWEST = 50  # people below whom nothing is said
 MODERATE, STRONG = 0.1, 0.25  # the customary bounds of the index
 
@@ -19,25 +20,26 @@ MODERATE, STRONG = 0.1, 0.25  # the customary bounds of the index
 @dataclass(frozen=True, slots=True)
 class Shift:
     """A population stability index. value: NaN where nothing can be said; bar: what chance alone reaches once in a hundred
-    times; expected, actual: shares of the bins; people: how many the newer events come from."""
+    times; bins: their names; expected, actual: shares of the bins; people: how many the newer events come from."""
 
     value: float
     bar: float
     expected: tuple[float, ...]
     actual: tuple[float, ...]
     people: int
+    bins: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
-        """fine, notice or weak; not measured below `FEWEST` people."""
+        """calm, moderate or strong; not measured below `FEWEST` people."""
         if not np.isfinite(self.value):
             return "not measured"
         if self.value <= max(MODERATE, self.bar):
-            return "fine"
-        return "notice" if self.value <= STRONG else "weak"
+            return "calm"
+        return "moderate" if self.value <= STRONG else "strong"
 
 
-def stability(expected: ArrayLike, actual: ArrayLike, *, people: tuple[int, int]) -> Shift:
+def stability(expected: ArrayLike, actual: ArrayLike, *, people: tuple[int, int], bins: Sequence[str] = ()) -> Shift:
     """The population stability index of two histograms over the same bins: Σ (a − e) ln(a / e) over their shares.
 
     Half a count is added to each bin, so that an empty one is no infinity. people: how many people each histogram comes
@@ -57,7 +59,7 @@ def stability(expected: ArrayLike, actual: ArrayLike, *, people: tuple[int, int]
     if min(people) < FEWEST:
         value = float("nan")
     bar = float(chi2.ppf(0.99, len(old) - 1) * (1 / max(1, people[0]) + 1 / max(1, people[1])))
-    return Shift(value, bar, tuple(e.tolist()), tuple(a.tolist()), people[1])
+    return Shift(value, bar, tuple(e.tolist()), tuple(a.tolist()), people[1], tuple(bins))
 
 
 def popularity_bins(counts: ArrayLike, bins: int = 10) -> NDArray[np.int64]:
@@ -86,7 +88,8 @@ def item_drift(counts: ArrayLike, items: ArrayLike, *, people: tuple[int, int], 
     used = (old > 0) | (new > 0)
     if used.sum() < 2:
         return Shift(float("nan"), float("nan"), (), (), people[1])
-    return stability(old[used], new[used], people=people)
+    names = [*(str(b + 1) for b in range(bins)), "never learned"]
+    return stability(old[used], new[used], people=people, bins=[n for n, u in zip(names, used, strict=True) if u])
 
 
 def rates(people: ArrayLike, times: ArrayLike) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from oakum.forgetting import Forgotten, digest_of, forget
 from oakum.serve.models import Shelf
 from oakum.serve.refresh import refresh
 from oakum.state import State
+from oakum.state.experiments import answers_of
 from oakum.state.statements import put_statement
 
 
@@ -64,7 +65,8 @@ def leave(
 
 
 def _stored(state: State, shelf: Shelf, user: str) -> bool:
-    """Whether there is anything of a person to delete: events, a deletion to be completed, or a later model's memory."""
-    if state.of_user(user, limit=1) or state.is_forgotten(user):
+    """Whether there is anything of a person to delete: events, a part in an experiment, a deletion to be completed, or a
+    later model's memory."""
+    if state.of_user(user, limit=1) or answers_of(state, user) or state.is_forgotten(user):
         return True
     return bool(store.load(shelf.current()).users.encode([user])[0] >= 0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oakum.data import Filter
-from oakum.metrics.drift import RATES, Shift, changed, item_drift, rates, stability
+from oakum.metrics.drift import RATE_NAMES, RATES, Shift, changed, item_drift, rates, stability
 from oakum.metrics.estimate import Estimate
 from oakum.metrics.statistics import estimate
 from oakum.release.standing import Standing, standing
@@ -157,4 +157,4 @@ def _rates(served: Served, watched: Watched, people: np.ndarray, times: np.ndarr
                 owners, stamps = owners[newest], stamps[newest]
             watched.learned = (served.id, rates(owners, stamps), len(np.unique(owners)))
     _, learned, size = watched.learned
-    return stability(learned, rates(people, times), people=(size, len(np.unique(people))))
+    return stability(learned, rates(people, times), people=(size, len(np.unique(people))), bins=RATE_NAMES)

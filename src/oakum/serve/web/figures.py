@@ -47,15 +47,15 @@ def _by(numbers: Any, label: str) -> list[tuple[str, int]]:
 
 def _shifts(look: Any) -> list[dict[str, Any]]:
     said = {
-        "items": ("Which items", "Shares of events on items of each popularity, the most popular tenth first"),
-        "rates": ("How often", "Share of a person's days with 1, 2, 3–4, 5–8, 9–16, 17 or more events"),
+        "items": ("Which items", "Share of the events on ten groups of items, the most popular first", "Group"),
+        "rates": ("How often", "Share of the days of a person with so many events", "Events"),
     }
     out = []
-    for name, (title, about) in said.items():
+    for name, (title, about, head) in said.items():
         shift: Shift = getattr(look, name)
-        rows = list(zip(shift.expected, shift.actual, strict=True))
-        top = max((max(r) for r in rows), default=1.0)
-        out.append({"title": title, "about": about, "shift": shift, "rows": rows, "top": top})
+        rows = list(zip(shift.bins, shift.expected, shift.actual, strict=True))
+        top = max((max(r[1:]) for r in rows), default=1.0)
+        out.append({"title": title, "about": about, "head": head, "shift": shift, "rows": rows, "top": top})
     return out
 
 

@@ -77,7 +77,7 @@ async def person(visit: Visit) -> dict[str, Any]:
         raise Problem("bad-request", "Name a person: /user?id=…")
     served, table = visit.service.arm(user)
 
-    def do() -> tuple[Answer, str | None, list[tuple[str, str]]]:
+    def do() -> tuple[Answer, str | None, list[dict[str, str]]]:
         who, degraded = visit.service.person(served, user)
         return answers.recommend(served, table, who, Wish(k=LISTED)), degraded, _past(visit, who)
 
@@ -90,21 +90,23 @@ async def person(visit: Visit) -> dict[str, Any]:
         "degraded": degraded,
         "past": past if visit.session.may("write") else None,
         "model": served.id,
-        "arm": None if trial is None or trial.ended else ("candidate" if trial.takes(user) else "current"),
+        "forgotten": visit.service.state.is_forgotten(user),
+        "arm": None
+        if trial is None or trial.ended or visit.service.state.is_forgotten(user)
+        else ("candidate" if trial.takes(user) else "current"),
         "experiment": "" if trial is None else trial.experiment.name,
         "top": _top(found),
-        "known": user in served.users,
     }
 
 
-def _past(visit: Visit, who: Person) -> list[tuple[str, str]]:
+def _past(visit: Visit, who: Person) -> list[dict[str, str]]:
     """The latest items of a person, newest first, and where we know them from."""
     out = [(e.item_id, e.status) for e in reversed(who.events)]
     code = visit.served.users.get(str(who.user_id))
     if code is not None and not who.forgotten:
         h = visit.served.fitted.histories.take(np.array([code]))
         out += [(visit.served.item_ids[c], "trained on") for c in reversed(h.items.tolist())]
-    return [(i, s) for i, s in out[:LONGEST]]
+    return [{"id": i, "title": visit.title(i), "status": s} for i, s in out[:LONGEST]]
 
 
 async def item(visit: Visit) -> dict[str, Any]:
@@ -138,7 +140,9 @@ async def attempt(visit: Visit) -> dict[str, Any]:
             answers.recommend, visit.served, visit.table, Person(history=history), wish
         )  # fmt: skip
     address = lambda ids: "/try" + (f"?{urlencode([('h', i) for i in ids])}" if ids else "")
-    popular: list[tuple[str, float | None]] = [(visit.served.item_ids[c], None) for c in visit.served.popular[:LISTED].tolist()]
+    popular: list[tuple[str, float | None]] = [
+        (visit.served.item_ids[c], None) for c in visit.served.popular[:LISTED].tolist()
+    ]
     rows = _rows(visit, popular if found is None else found.items)
     return {
         "q": words,

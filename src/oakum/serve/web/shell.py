@@ -194,5 +194,7 @@ def score(value: float | None, *, sign: bool = False) -> str:
 
     if value is None or not math.isfinite(value):
         return number(None)
+    if value == round(value) and abs(value) >= 10:
+        return number(value, 0, sign=sign)  # a count
     size = 0 if value == 0 else math.floor(math.log10(abs(value)))
     return number(value, min(6, max(0, 2 - size)), sign=sign)
