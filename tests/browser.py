@@ -23,6 +23,11 @@ FLAGS = (
     *("--disable-dev-shm-usage", "--remote-debugging-pipe", "--hide-scrollbars"),
 )
 
+# The elements whose right edge passes the window's, scrolling regions and their content aside.
+OVERFLOW = """[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, svg, .sr, .skip')
+  && e.getBoundingClientRect().right > innerWidth + 1 && e.getBoundingClientRect().width > 0)
+  .map(e => e.tagName + '.' + e.className)"""
+
 
 class Browser:
     """One page of a browser: open, measure, picture, print; what it asked of the network and said is kept."""
@@ -155,3 +160,19 @@ def browser(folder: Path) -> Iterator[Browser]:
         yield found
     finally:
         found.close()
+
+
+def painted(opened: Browser) -> list[tuple[str, str, str]]:
+    """Each text with its colour and that of the ground it stands on, as the browser computes both."""
+    found = opened.run(
+        """[...document.querySelectorAll('body *')].filter(e => e.children.length == 0 && e.textContent.trim()
+          && !e.closest('svg')).map(e => { let g = e; while (g && ['rgba(0, 0, 0, 0)'].includes(
+          getComputedStyle(g).backgroundColor)) g = g.parentElement;
+          return [getComputedStyle(e).color, getComputedStyle(g || document.body).backgroundColor, e.textContent] })"""
+    )
+    return [(_hex(ink), _hex(ground), text) for ink, ground, text in found]
+
+
+def _hex(colour: str) -> str:
+    parts = colour[colour.index("(") + 1 : -1].split(",")[:3]
+    return "#" + "".join(f"{int(p):02x}" for p in parts)
