@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import time
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -57,6 +59,7 @@ def test_people_are_answered_by_their_arm_and_every_reply_says_by_which(
         assert client.recommend(history=["i000003"]).model == current  # nobody in particular
         wait_for(lambda: len(answered(service.state, "trial")) == 60)
         first = {a.person: a.first for a in answered(service.state, "trial")}
+        urlopen(f"{url}/user?id={users[70]}").read()  # a look at a person's page is no answer to that person
         client.recommend(users[0])
         service.trial._known.clear()  # type: ignore[union-attr]
         client.recommend(users[0])
@@ -160,6 +163,26 @@ def test_a_release_ends_it_and_a_refresh_does_not(market: Dataset, model: Path, 
     with living(model, tmp_path / "s", **settings(other)) as (url, service):  # starting it the same way goes on without
         assert service.trial.ended  # type: ignore[union-attr]
         assert Client(url).recommend(mine).model == service.now[0].id
+
+
+def test_a_candidate_may_be_refreshed_and_a_broken_one_is_not_used(
+    market: Dataset, model: Path, tmp_path: Path
+) -> None:
+    other = store.save(fit("ease", market), tmp_path / "other")
+    with living(model, tmp_path / "s", **settings(other)) as (url, service), Client(url) as client:
+        mine, _ = arms(list(service.now[0].users))
+        first = client.recommend(mine).model
+        Shelf(other).publish(fit("ease", market, l2=7.0))
+        wait_for(lambda: client.recommend(mine).model != first)
+        second = client.recommend(mine).model
+        broken = shutil.copytree(other / "refreshed" / "0001", other / "refreshed" / "0002")
+        (broken / "schema.json").write_text("{")
+        (other / "current.json").write_text('{"model": "0002", "base": "", "past": []}')
+        (model / "current.json").write_text("nonsense")
+        time.sleep(0.4)
+        assert client.recommend(mine).model == second
+        assert experiments(service.state)["trial"].ended is None
+        assert "oakum_state_up 1" in service.metrics.text()
 
 
 def test_the_command_shows_and_stops(

@@ -173,6 +173,8 @@ def test_feedback_is_moved_by_our_own_forms_alone(market: Dataset, tmp_path: Pat
         assert service.state.counts()["taken back"] == 96
         assert you.ask("/feedback/b0002/release", {"token": token})[0] == 422  # in words, as a page
         assert you.ask("/feedback/b0009/release", {"token": token})[0] == 422
+        assert you.ask("/feedback/b0002/release", {f"f{n}": "" for n in range(60)})[0] == 422
+        assert you.ask("/feedback", {"token": token})[0] == 405
 
 
 def test_keys_and_roles_hold_for_pages(guarded: tuple[str, Service, dict[str, str]]) -> None:

@@ -138,8 +138,10 @@ class Service:
                 self.say(f"What was told of the items cannot be used: {type(error).__name__}: {error}")
             self.reload()
             if time.monotonic() >= due:
+                began = time.monotonic()
                 self.look()
-                due = time.monotonic() + self.settings.look
+                took = time.monotonic() - began
+                due = began + took + max(self.settings.look, 10 * took)  # a large state is looked at less often
 
     def look(self) -> None:
         """Measure drift and the experiment, for /metrics and the page. What cannot be read is looked at the next time."""

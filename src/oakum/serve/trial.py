@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from oakum.errors import ModelFileError
 from oakum.release.experiment import Experiment
 from oakum.serve.items import ItemTable
 from oakum.serve.models import Served, Shelf
@@ -73,7 +74,11 @@ class Trial:
         """Look whether it was ended, here or elsewhere, and whether the candidate was refreshed; what happened, in words."""
         if self.ended:
             return None
-        if (now := self.base()) != self.running.settings.get("base"):
+        try:
+            now = self.base()
+        except ModelFileError:  # a pointer that leads nowhere is said by the watch of the model itself
+            now = self.running.settings.get("base", "")
+        if now != self.running.settings.get("base"):
             why = f"the model was replaced by a release ({now or 'the first'})"
             end(self.state, self.running.name, why)
             told = {**told, "experiments": "ended"}
@@ -85,7 +90,10 @@ class Trial:
         mark = self.candidates.mark()
         if mark is not None and mark != self.mark:
             self.mark = mark
-            served = Served.load(self.candidates.current(), self.index)
+            try:
+                served = Served.load(self.candidates.current(), self.index)
+            except Exception as error:  # whatever is wrong with it, the old one goes on
+                return f"The new candidate is not used, the old one goes on answering: {error}"
             self.now = (served, ItemTable(served, self.state.items()))
             return f"The candidate is {served.id} now."
         return None

@@ -119,7 +119,7 @@ class Answering:
             raise Problem("not-allowed", f"This needs a key with the role '{page.role}'; yours has '{session.role()}'.")
         form: dict[str, str] = {}
         if page.method == "POST":
-            form = dict(parse_qsl(request.scope["oakum.body"].decode("utf-8", "replace"), max_num_fields=50))
+            form = _form(request.scope["oakum.body"])
             session.check(form.get("token", ""), request.headers.get("origin"), request.headers.get("host", ""))
         served, table = self.service.now
         visit = Visit(
@@ -142,6 +142,13 @@ class Answering:
         }
         text = templates().get_template(template).render({**common, **context})
         return Response(text.encode("utf-8", "replace"), status, media_type="text/html; charset=utf-8")
+
+
+def _form(body: bytes) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=50))
+    except ValueError:
+        raise Problem("bad-request", "The form has more fields than any of ours.") from None
 
 
 class Asset:
