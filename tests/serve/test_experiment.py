@@ -158,7 +158,7 @@ def test_a_release_ends_it_and_a_refresh_does_not(market: Dataset, model: Path, 
         wait_for(lambda: service.trial.ended and service.now[0].id.startswith("ease-"))  # type: ignore[union-attr]
         assert client.recommend(mine).model == service.now[0].id
         assert "release" in str(experiments(service.state)["trial"].why)
-        assert len(service.panel.moves) == 2
+        wait_for(lambda: len(service.panel.moves) == 2)  # measured after the swap
         assert 0 < service.panel.moves[0].churn.value <= 1
     with living(model, tmp_path / "s", **settings(other)) as (url, service):  # starting it the same way goes on without
         assert service.trial.ended  # type: ignore[union-attr]
