@@ -100,7 +100,7 @@ class NCFModel(Model):
         parts = [user[..., :d] * item[..., :d]] if d else []
         if half:
             # The first layer by halves: neither is copied for every pair.
-            first = self.layers[0]
+            first: Any = self.layers[0]
             left, right = first.weight[:, :half], first.weight[:, half:]
             x = torch.relu((user[..., d:] @ left.T + first.bias) + item[..., d:] @ right.T)
             for layer in list(self.layers)[1:]:
