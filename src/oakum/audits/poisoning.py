@@ -18,6 +18,7 @@ from oakum.audits.record import Cure, Finding
 from oakum.audits.trials import Result, Trial
 from oakum.catalogue import entry, load_class
 from oakum.defences.base import Defence, Training
+from oakum.errors import ParameterError
 from oakum.metrics.estimate import Estimate
 from oakum.metrics.robustness import budget_to_harm, exposure, lift, reach, success_reduction, target_hits
 from oakum.metrics.statistics import compare
@@ -113,8 +114,12 @@ class PoisoningDrill(Audit):
             key = self._key(attack, share)
             if key not in subject.changes:
                 budget = self._budget(subject, share)
-                change = propose(load_class(attack, "attack")(), subject.data, goal, budget, seed=subject.seed).change
-                subject.changes[key] = ("clean", change)
+                found = propose(load_class(attack, "attack")(), subject.data, goal, budget, seed=subject.seed)
+                if found.plan is not None:
+                    raise ParameterError(
+                        f"'{attack}' works through clients of a federation, not through the log: use `oakum attack`."
+                    )
+                subject.changes[key] = ("clean", found.change)
         top = max(self.shares)
         for system in subject.victims:
             for seed in self._seeds(subject, system):

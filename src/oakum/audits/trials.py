@@ -116,7 +116,7 @@ def run_trial(bench: Bench, trial: Trial, progress: Progress | None = None) -> R
 
     began = time.monotonic()
     data: Any = bench.split if trial.tune else bench.dataset(trial.data)
-    plugins, wrap = trial.plugins, None
+    plugins, wrap, values = trial.plugins, None, dict(trial.plan)
     notes: dict[str, Any] = {}
     if trial.defence is not None:
         defence: Any = trial.defence
@@ -124,8 +124,9 @@ def run_trial(bench: Bench, trial: Trial, progress: Progress | None = None) -> R
         if len(marks.flagged):
             notes["flagged"] = [int(u) for u in marks.flagged]
         plugins = (*plugins, *defence.plugins())
+        values |= defence.trains(values)
         wrap = defence
-    plan = {**trial.plan, "checkpoint": None} if spec_is_learned(trial.spec) else None
+    plan = {**values, "checkpoint": None} if spec_is_learned(trial.spec) else None
     fitted = fit(trial.spec, data, plan=plan, plugins=plugins, seed=trial.seed, progress=progress or Silent())
     scorer = fitted.scorer if wrap is None else wrap.wrap(fitted, data)
     record = {**fitted.record.to_json(), **notes, "fit_seconds": fitted.record.seconds}

@@ -26,7 +26,7 @@ def run(
 ) -> None:
     """Attack a system on a log: exposure of the targets before and after, with intervals, and the budget as counted."""
     from oakum.api import spec_from_text
-    from oakum.attacks.base import Budget, Goal, budget_for, share_of
+    from oakum.attacks.base import ROUNDS, Budget, Goal, Threat, budget_for, share_of
     from oakum.attacks.drill import attack, defence_of
     from oakum.audits.scorecard import FULL, audit_plan
     from oakum.catalogue import load_class
@@ -42,7 +42,7 @@ def run(
     accounts = share_of(users, train)
     length = budget_for(train, 1.0, targets=max(1, len(target) or 5))
     per = length.clicks // max(1, length.users)
-    budget = Budget(users=accounts, clicks=accounts * per)
+    budget = Budget(users=accounts, clicks=accounts * per, rounds=ROUNDS if Threat.CLIENTS in technique_.threat else 0)
     goal: Goal | None = None
     with Shown(f"Attacking {system}") as progress:
         result = attack(

@@ -85,6 +85,7 @@ class Outsiders:
         seen = Seen(
             self.model,
             self.private,
+            run.data.num_items,
             torch.tensor(self.spec.targets, dtype=torch.long, device=run.device),
             self.spec.promote,
             {n: memory[f"own/{n}"][place : place + 1] for n in self.private},

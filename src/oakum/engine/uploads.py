@@ -21,12 +21,13 @@ class Seen:
     """What a hostile client sees in a round.
 
     model: a copy of the software with the shared weights of the moment; its private tables have rows for the client's own
-    made-up people only. targets: int64. own: private rows that this client keeps from round to round, by name, [rows, ..].
+    made-up people only. num_items: size of the catalogue. targets: int64. own: private rows that this client keeps from round to round, by name, [rows, ..].
     honest: what it would have uploaded, for clients with data; generator: its randomness.
     """
 
     model: Model
     private: tuple[str, ...]
+    num_items: int
     targets: Tensor
     promote: bool
     own: Mapping[str, Tensor]
