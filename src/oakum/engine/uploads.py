@@ -104,7 +104,7 @@ class Uploads:
             out += flat @ flat.T
         for t in self.tables.values():
             ids, place = torch.unique(t.row, return_inverse=True)
-            flat = t.values.reshape(len(t.row), -1).double()
+            flat = t.values.flatten(1).double()
             size = max(1, (1 << 22) // max(1, c * flat.shape[1]))
             for at in range(0, len(ids), size):
                 inside = (place >= at) & (place < at + size)
@@ -120,7 +120,7 @@ class Uploads:
         for x in self.dense.values():
             out += (x.reshape(len(self), -1).double() ** 2).sum(1)
         for t in self.tables.values():
-            out.index_add_(0, t.owner, (t.values.reshape(len(t.row), -1).double() ** 2).sum(1))
+            out.index_add_(0, t.owner, (t.values.flatten(1).double() ** 2).sum(1))
         return out.sqrt()
 
     def of(self, place: int) -> dict[str, Tensor]:

@@ -73,11 +73,11 @@ class NCFModel(Model):
             self.mlp_users, self.mlp_items = table(schema.num_users, half), table(schema.num_items, half)
             self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(spec.hidden, spec.hidden[1:], strict=False))
         self.out = nn.Linear(d + (spec.hidden[-1] if half else 0), 1)
-        for name, module in self.named_modules():
+        for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=spec.init_std)
             elif isinstance(module, nn.Linear):
-                nn.init.kaiming_uniform_(module.weight, a=1.0 if name == "out" else 0.0)
+                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)
 
     def user_rows(self) -> Tensor:
