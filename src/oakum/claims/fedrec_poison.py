@@ -104,15 +104,14 @@ def wish(context: Context) -> Outcome:
     from oakum.models.classic.bpr_mf import BPRMF
 
     view = _seen(BPRMF(embedding_dim=8, init_std=1.0), 1, context.seed)
-    rows = RandomApproximation(people_count=1, std=1.0).upload(view)["items.weight"]
+    rows: Any = RandomApproximation(people_count=1, std=1.0).upload(view)["items.weight"]
     p, v = people_of(view)[0][0], view.model.items.weight[7]
     gap = float((rows[7] + (1 - torch.sigmoid(p @ v)) * p).detach().abs().max())
     others = int(torch.count_nonzero(rows.any(1))) - 1
-    many = RandomApproximation(people_count=5000)
-    product = float(
-        many.upload(_seen(BPRMF(embedding_dim=8, init_std=0.01), 5000, context.seed))["items.weight"][7].norm()
-    )
-    network = float(many.upload(_seen(_victim(), 5000, context.seed))["mlp_items.weight"][7].norm())
+    many: Any = RandomApproximation(people_count=5000)
+    push = lambda spec, name: float(many.upload(_seen(spec, 5000, context.seed))[name][7].norm())
+    product = push(BPRMF(embedding_dim=8, init_std=0.01), "items.weight")
+    network = push(_victim(), "mlp_items.weight")
     return Outcome(
         f"error {gap:.1e}; other rows touched {others}; mean push of 5,000 people: product {product:.1e}, network {network:.1e}",
         gap < 1e-6 and others == 0 and product < 1e-3 and network > 20 * product,
