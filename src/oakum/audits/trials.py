@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from oakum.data import Dataset, Filter, Ids, Queries
 from oakum.engine.closed import Pictured
 from oakum.engine.progress import Progress, Silent
-from oakum.parameters import Spec
+from oakum.parameters import Parameters, Spec
 
 K = 50  # length of the lists that trials keep; every audit reads a prefix of them
 
@@ -49,7 +49,7 @@ class Trial:
         """All that the result depends on, apart from the data."""
         return {
             "spec": self.spec.to_json(),
-            "plan": dict(self.plan),
+            "plan": {k: v.to_json() if isinstance(v, Parameters) else v for k, v in self.plan.items()},
             "plugins": [p.to_json() for p in self.plugins],
             "defence": None if self.defence is None else self.defence.to_json(),
             "data": self.data,

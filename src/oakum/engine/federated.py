@@ -302,7 +302,8 @@ class Federation:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take a saved state up."""
-        self.memory = {k: v.to(self.run.device) if v.dim() else v for k, v in state.items()}
+        there = lambda k: self.run.device if k.startswith(("copy/", "own/")) else "cpu"
+        self.memory = {k: v.to(there(k)) for k, v in state.items()}
 
     def notes(self) -> list[str]:
         """What the record says of the participants."""

@@ -51,9 +51,9 @@ class RFFL(Aggregation):
         clipped = uploads.scaled(
             (self.largest / (uploads.rate * uploads.norms()).clamp_min(1e-30)).clamp_max(1.0).float()
         )
-        weights = uploads.weights if now == 0 else r[c].to(uploads.weights.dtype)
+        weights = uploads.weights if now == 0 else r[c].to(uploads.weights)
         common = clipped.total(weights)
-        phi = agreement(self._counted(clipped), weights)
+        phi = agreement(self._counted(clipped), weights).cpu()
         r[c] = self.alpha * r[c] + (1 - self.alpha) * (phi.clamp_min(0) if self.clamp else phi)
         r = shares(r, left)
         if now >= self.warmup:
