@@ -95,6 +95,30 @@ def claims_page(rows: list[dict[str, object]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def quality_page(rows: list[dict[str, object]]) -> str:
+    """Oakum beside public figures on the same data and split: the claims that name whose figure they expect."""
+    known = {(r["slug"], r["id"]): r for r in rows}
+    body = []
+    for e in (e for e in entries().values() if e.kind in ("model", "plugin")):
+        for c in (c for c in of_entry(e) if c.reference and c.slugs[:1] in ((), (e.slug,))):
+            r = known.get((e.sheet or e.slug, c.id))
+            found = (
+                ("", "not run yet") if r is None else (r["measured"], "holds" if r["holds"] else "**does not hold**")
+            )
+            body.append([f"[`{e.slug}`](systems/{e.slug}.md)", c.text, c.reference, c.expected, *found])
+    return (
+        "\n\n".join(
+            [
+                "# Quality beside public figures",
+                "Every figure of ours was measured by `oakum claims`, on the same data and the same split as the figure beside it. "
+                "Where a smaller form was run, the text says so. [The ledger](claims.md) has all other claims.",
+                table(["system", "what was run", "whose figure", "expected", "measured", "verdict"], body),
+            ]
+        )
+        + "\n"
+    )
+
+
 def index() -> str:
     """The table of systems."""
     parts = ["# Systems", "Generated from the catalogue; `oakum systems` prints the same."]
@@ -112,6 +136,7 @@ def pages() -> dict[Path, str]:
     out = {HERE / "systems" / f"{slug}.md": page(e, rows) for slug, e in entries().items()}
     out[HERE / "systems.md"] = index()
     out[HERE / "claims.md"] = claims_page(rows)
+    out[HERE / "quality.md"] = quality_page(rows)
     return out
 
 

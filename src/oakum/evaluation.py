@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from oakum.data import Dataset, Filter, Interactions, Queries, Ragged
+from oakum.data import Dataset, Filter, Interactions, Queries, Ragged, Ranking
+from oakum.data.rows import labels_of
 from oakum.engine.closed import Predicts
 from oakum.engine.fitted import Fitted
 from oakum.errors import ProtocolError
 from oakum.metrics import Estimate, measure
 from oakum.metrics.calibration import summarise_predictions
 from oakum.metrics.statistics import estimate
-from oakum.splits.protocol import Split, Truth
+from oakum.splits.protocol import Split, Truth, contains
 
 BASES = ("ndcg", "recall", "capped_recall", "precision", "map", "mrr", "hit_rate")
 
@@ -81,6 +82,8 @@ def _evaluate_rows(fitted: Fitted, data: Dataset | Interactions, *, seed: int) -
     """Probabilities against labels, row by row."""
     if not len(data):
         raise ProtocolError("There is no test row to measure on.")
+    if isinstance(data, Dataset) and data.interactions.values is None:
+        labels_of(data.interactions, None, data.name)  # says what is missing, by the name of the file
     found = fitted.predictions(data)
     if isinstance(data, Dataset) and found.users is not None:  # people by the ids of their own log
         found = replace(found, users=data.interactions.users)
@@ -91,15 +94,27 @@ def _evaluate_rows(fitted: Fitted, data: Dataset | Interactions, *, seed: int) -
         notes.append(f"Always answering {rate:.3f} would have a log loss of {floor:.4f} and an AUC of 0.5.")
     else:
         notes.append("All labels are equal, so there is no AUC.")
+    notes.extend(fitted.remarks(data))
     return Evaluation(summarise_predictions(found, seed=seed), {}, tuple(notes))
 
 
-def _evaluate_file(fitted: Fitted, data: Dataset, *, k: Sequence[int] = (10, 20), seed: int = 0) -> Evaluation:
-    """A test file against a saved model: its people by their ids, unknown people as newcomers without a past."""
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Lists for the people of a test file. truth: users are codes of the file; relevant items that the model does not know
+    have places after its vocabulary; histories are what the model was trained on. unknown, repeated: test events left out
+    of what can be found, and of what counts."""
+
+    truth: Truth
+    ranking: Ranking
+    unknown: int
+    repeated: int
+
+
+def answers_to(fitted: Fitted, data: Dataset, k: int) -> Answers:
+    """Full ranking for everybody with an event in a file that the model did not train on, unknown people as newcomers."""
     log = data.interactions
     users = fitted.users.encode(data.users.ids)
     items = fitted.items.encode(data.items.ids)
-    kept_items = items[log.items]
     # Unknown items cannot be found but count as relevant: they get places after the vocabulary in the truth alone.
     extra = np.flatnonzero(items < 0)
     place = items.copy()
@@ -107,9 +122,7 @@ def _evaluate_file(fitted: Fitted, data: Dataset, *, k: Sequence[int] = (10, 20)
     pairs = np.unique(np.stack([log.users.astype(np.int64), place[log.items].astype(np.int64)], 1), axis=0)
     owners = fitted.histories.take(users)
     seen = owners.matrix(len(fitted.items) + len(extra))
-    from oakum.splits.protocol import _contains
-
-    fresh = ~_contains(seen, pairs[:, 0].astype(np.int32), pairs[:, 1].astype(np.int32))
+    fresh = ~contains(seen, pairs[:, 0].astype(np.int32), pairs[:, 1].astype(np.int32))
     pairs = pairs[fresh]
     asked = np.unique(pairs[:, 0])
     if not len(asked):
@@ -118,27 +131,32 @@ def _evaluate_file(fitted: Fitted, data: Dataset, *, k: Sequence[int] = (10, 20)
         )
     counts = np.bincount(np.searchsorted(asked, pairs[:, 0]), minlength=len(asked))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    relevant = Ragged(offsets, pairs[:, 1].astype(np.int32))
-    histories = owners.take(asked)
-    truth = Truth(asked.astype(np.int32), relevant, histories)
+    truth = Truth(asked.astype(np.int32), Ragged(offsets, pairs[:, 1].astype(np.int32)), owners.take(asked))
     if fitted.candidates is not None:  # an unknown item may be of the target domain
         truth = truth.within(np.concatenate([fitted.candidates, place[extra]]).astype(np.int32))
-        asked, histories = truth.users, truth.histories
         if not len(truth):
             raise ProtocolError("No test event is of an item that the model may recommend.")
-    codes = np.where(histories.lengths > 0, users[asked], -1).astype(np.int32)
-    ranking = fitted.rank(Queries(codes, histories), max(k), where=Filter(exclude=histories), fallback=True)
-    names = [f"{base}@{cut}" for cut in k for base in BASES]
-    values = measure(ranking, truth, names)
-    new = histories.lengths == 0
+    histories = truth.histories
+    codes = np.where(histories.lengths > 0, users[truth.users], -1).astype(np.int32)
+    ranking = fitted.rank(Queries(codes, histories), k, where=Filter(exclude=histories), fallback=True)
+    return Answers(truth, ranking, int((items[log.items] < 0).sum()), int((~fresh).sum()))
+
+
+def _evaluate_file(fitted: Fitted, data: Dataset, *, k: Sequence[int] = (10, 20), seed: int = 0) -> Evaluation:
+    """A test file against a saved model."""
+    found = answers_to(fitted, data, max(k))
+    values = measure(found.ranking, found.truth, [f"{base}@{cut}" for cut in k for base in BASES])
+    new = found.truth.histories.lengths == 0
     notes = [
-        f"{len(asked):,} people measured, {int(new.sum()):,} of them without a past (answered with popular items)."
+        f"{len(found.truth):,} people measured, {int(new.sum()):,} of them without a past (answered with popular items)."
     ]
-    if (unknown := int((kept_items < 0).sum())) > 0:
-        notes.append(f"{unknown:,} test events are of items the model does not know; they count and cannot be found.")
-    if (dropped := int((~fresh).sum())) > 0:
+    if found.unknown:
         notes.append(
-            f"{dropped:,} test pairs repeat training events and are not counted: seen items are not recommended again."
+            f"{found.unknown:,} test events are of items the model does not know; they count and cannot be found."
+        )
+    if found.repeated:
+        notes.append(
+            f"{found.repeated:,} test pairs repeat training events and are not counted: seen items are not recommended again."
         )
     metrics = {n: estimate(v, seed=seed) for n, v in values.items()}
     apart = {n: estimate(v[new], seed=seed) for n, v in values.items()} if new.any() else {}

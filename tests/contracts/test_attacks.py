@@ -7,10 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from oakum.attacks.base import Budget, Goal, propose
+from oakum.attacks.base import Budget, Goal, Proposal, propose
 from oakum.catalogue import entries, load_class
 from oakum.data import Dataset
+from oakum.engine.fit import fit
 from oakum.engine.plan import Plan
+from oakum.errors import BudgetExceeded, Denied
+from oakum.models.classic.ials import IALS
 from tests.toys import random_log
 
 ATTACKS = [s for s, e in entries().items() if e.kind == "attack"]
@@ -26,7 +29,20 @@ def data_for(slug: str) -> Dataset:
 
 
 def kind_for(slug: str) -> Goal:
-    return Goal((3, 4), "demote" if "values" in entries()[slug].needs else "promote")
+    if load_class(slug)().untargeted:
+        return Goal((), "degrade")
+    demotes = "values" in entries()[slug].needs and "demote" in load_class(slug).goals
+    return Goal((3, 4), "demote" if demotes else "promote")
+
+
+def found_by(slug: str, budget: Budget, *, seed: int = 0, data: Dataset | None = None) -> Proposal:
+    """What an attack proposes; one that looks at a victim is given one, and queries."""
+    data, attack = data_for(slug) if data is None else data, load_class(slug)()
+    if not attack.looks:
+        return propose(attack, data, kind_for(slug), budget, seed=seed)
+    again = lambda change: fit(IALS(embedding_dim=4, epochs=2), change.apply(data))
+    allowed = budget.replace(queries=2000)
+    return propose(attack, data, kind_for(slug), allowed, seed=seed, victim=fit(IALS(), data), retrain=again)
 
 
 @pytest.mark.parametrize("slug", ATTACKS)
@@ -38,18 +54,30 @@ def test_settings_round_trip(slug: str) -> None:
 @pytest.mark.parametrize("slug", ATTACKS)
 @pytest.mark.parametrize("users", [1, 4])
 def test_stays_within_the_budget_and_what_it_says_is_what_is_counted(slug: str, users: int) -> None:
-    budget = Budget(users=users, clicks=users * 9, rounds=5)
-    found = propose(load_class(slug)(), data_for(slug), kind_for(slug), budget)
-    assert budget.covers(found.cost)
-    assert found.change.cost() == found.cost
-    assert found.cost.queries == 0 or "LISTS" in str(load_class(slug).threat)
+    budget = Budget(users=users, clicks=users * 9, edits=users, rounds=5)
+    found = found_by(slug, budget)
+    assert budget.covers(found.cost.replace(queries=0))
+    assert found.change.cost() == found.cost.replace(queries=0)
+    assert (found.cost.queries > 0) == load_class(slug)().looks
+
+
+@pytest.mark.parametrize("slug", ATTACKS)
+def test_what_is_looked_at_is_declared_and_counted(slug: str) -> None:
+    attack = load_class(slug)()
+    names = {"log": "LOG", "lists": "LISTS", "scores": "SCORES", "gradient": "GRADIENTS", "retrain": "RETRAIN"}
+    granted = {str(t.name) for t in attack.threat}
+    found = found_by(slug, Budget(users=3, clicks=30, rounds=5))
+    assert {names[n] for n in found.looks} <= granted
+    if attack.looks:
+        with pytest.raises((BudgetExceeded, Denied)):
+            propose(attack, data_for(slug), kind_for(slug), Budget(users=3, clicks=30, rounds=5))
 
 
 @pytest.mark.parametrize("slug", ATTACKS)
 def test_is_pure_and_seeded(slug: str) -> None:
-    data, budget = data_for(slug), Budget(users=3, clicks=30, rounds=5)
+    data, budget = data_for(slug), Budget(users=3, clicks=30, edits=2, rounds=5)
     before = data.digest
-    a, b = (propose(load_class(slug)(), data, kind_for(slug), budget, seed=7) for _ in range(2))
+    a, b = (found_by(slug, budget, seed=7, data=data) for _ in range(2))
     assert replace(data).digest == before
     assert a.change.digest() == b.change.digest()
     assert a.poisoned.digest == b.poisoned.digest
@@ -63,7 +91,7 @@ def test_is_pure_and_seeded(slug: str) -> None:
 @pytest.mark.parametrize("slug", ATTACKS)
 def test_undoing_is_dropping_the_result(slug: str) -> None:
     data = data_for(slug)
-    found = propose(load_class(slug)(), data, kind_for(slug), Budget(users=3, clicks=30, rounds=5))
+    found = found_by(slug, Budget(users=3, clicks=30, rounds=5), data=data)
     log = found.poisoned.interactions
     back = log.take(log.users < data.num_users)
     assert back.digest() == data.interactions.digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,14 @@ def settings(slug: str, folder: Path | None) -> dict[str, Any]:
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """Raise an interrupt at a step, as a terminal would."""
+    """Send an interrupt at a step, as a terminal would."""
     real = steps.central
     seen = {"n": 0}
 
     def central(*args: Any) -> Any:
         seen["n"] += 1
         if seen["n"] == count:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return real(*args)
 
     monkeypatch.setattr(steps, "central", central)
@@ -58,7 +59,35 @@ def test_resumed_equals_uninterrupted(slug: str, at: int, tmp_path: Path, monkey
     resumed = fit(spec_of(slug), parts, plan=settings(slug, tmp_path / "state"), plugins=plugins, seed=5)
     for name, value in straight.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
-    assert [h["losses"].keys() for h in straight.record.history] == [h["losses"].keys() for h in resumed.record.history]
+    assert straight.record.history == resumed.record.history
+
+
+def test_an_interrupt_within_a_step_lets_it_end_and_a_second_one_leaves_what_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = split(random_log(events=700), "holdout")
+    straight = fit(spec_of("bpr-mf"), parts, plan=settings("bpr-mf", None), seed=5)
+    real = steps.central
+    for number, signals in ((4, 1), (7, 2)):
+        seen = {"n": 0}
+
+        def central(*args: Any, number: int = number, signals: int = signals, seen: dict[str, int] = seen) -> Any:
+            found = real(*args)  # the weights have moved, the place has not
+            seen["n"] += 1
+            if seen["n"] == number:
+                for _ in range(signals):
+                    signal.raise_signal(signal.SIGINT)
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(steps, "central", central)
+            with pytest.raises(Interrupted, match="at once" if signals == 2 else "Stopped in"):
+                fit(spec_of("bpr-mf"), parts, plan=settings("bpr-mf", tmp_path / "state"), seed=5)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = fit(spec_of("bpr-mf"), parts, plan=settings("bpr-mf", tmp_path / "state"), seed=5)
+    for name, value in straight.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    assert straight.record.history == resumed.record.history
 
 
 def test_a_state_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,3 +43,41 @@ def degsim(x: Any, k: int, least: int) -> Any:
             found.append(float(np.corrcoef(a, b)[0, 1]) if fine else 0.0)
         out.append(np.mean(sorted(found)[-k:]))
     return np.array(out)
+
+
+def degree(x: Any) -> Any:
+    """Mean, range and lower quartile of the popularity of each row's items."""
+    counts = (x > 0).sum(0)
+    out = []
+    for row in x:
+        own = counts[row > 0].astype(float)
+        out.append([own.mean(), own.max() - own.min(), np.quantile(own, 0.25)])
+    return np.array(out)
+
+
+def fap(x: Any, seeds: Any, iterations: int) -> Any:
+    """Probabilities of users by dense matrices."""
+    seen = x > 0
+    own, item, mean = x.sum(1) / seen.sum(1), x.sum(0) / np.maximum(seen.sum(0), 1), x[seen].mean()
+    w = np.zeros_like(x)
+    for u, i in zip(*np.nonzero(seen), strict=True):
+        r = x[u, i]
+        w[u, i] = 1 + abs(r - own[u]) / own[u] + abs(r - item[i]) / item[i] + abs(r - mean) / mean
+    forward = w / w.sum(1, keepdims=True)
+    backward = w.T / np.maximum(w.T.sum(1, keepdims=True), 1e-300)
+    p = np.zeros(len(x))
+    p[seeds] = 1
+    for _ in range(iterations):
+        p = forward @ (backward @ p)
+        p[seeds] = 1
+    return p
+
+
+def twins(x: Any) -> Any:
+    """The largest Jaccard similarity with another row."""
+    seen = x > 0
+    out = []
+    for u in range(len(x)):
+        found = [(seen[u] & seen[v]).sum() / (seen[u] | seen[v]).sum() for v in range(len(x)) if v != u]
+        out.append(max(found))
+    return np.array(out)

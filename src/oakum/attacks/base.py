@@ -33,10 +33,24 @@ from oakum.seeds import Rng, generator
 
 
 class Attack(Parameters):
-    """A technique. `run` proposes a change under a threat, a goal and a budget; it never measures itself."""
+    """A technique. `run` proposes a change under a threat, a goal and a budget; it never measures itself.
 
+    threat: what it may see; knowledge: what it must know, in words; goals: what it can want.
+    """
+
+    goals: ClassVar[tuple[str, ...]] = ("promote", "demote", "degrade")
     threat: ClassVar[Threat] = Threat.LOG
     knowledge: ClassVar[str] = "none"
+
+    @property
+    def untargeted(self) -> bool:
+        """Whether it can only degrade: it reads no targets and edits rows of the log, and everybody's lists move."""
+        return self.goals == ("degrade",)
+
+    @property
+    def looks(self) -> bool:
+        """Whether it looks at the victim, beyond reading the log and the catalogue, or what a server sends its clients."""
+        return bool(self.threat & ~(Threat.LOG | Threat.CATALOGUE | Threat.CLIENTS))
 
     def run(self, access: Access, goal: Goal, budget: Budget, rng: Rng) -> Change:
         """What it would alter."""
@@ -74,6 +88,8 @@ def propose(
     edited its input in place or the change breaks the log (old ids moved, events of people or items that do not exist).
     """
     check(attack, data)
+    if goal.kind not in attack.goals:
+        raise ParameterError(f"'{attack.slug}' can {' or '.join(attack.goals)}; it cannot {goal.kind}.")
     for code in goal.targets:
         if not 0 <= code < data.num_items:
             raise ParameterError(f"The target {code} is not among the {data.num_items} items of '{data.name}'.")

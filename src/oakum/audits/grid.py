@@ -12,6 +12,7 @@ from oakum.audits.accuracy import per_user
 from oakum.audits.base import Subject, System, goodness, percent, verdict_of, within
 from oakum.audits.poisoning import PoisoningDrill
 from oakum.audits.record import Finding, Plot
+from oakum.audits.techniques import threat_of
 from oakum.audits.trials import Result
 from oakum.metrics.estimate import Estimate
 from oakum.metrics.robustness import exposure
@@ -114,7 +115,7 @@ class Grid(PoisoningDrill):
             attacked=attacked,
             evidence=rows,
             plots=[self._heat(subject.victims, cells, d) for d in dict.fromkeys([NONE, *self.cures])],
-            threat="reads the training log; adds accounts; never sees the model or the test part",
+            threat=threat_of(subject, subject.victims, self.attacks, top),
             budget=self._budget(subject, top).to_json(),
             advice=f"The best defence of each system against its worst technique: {said}.",
             power=(

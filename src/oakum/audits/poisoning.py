@@ -10,15 +10,15 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oakum.attacks.base import Budget, Goal, budget_for, cold_targets, owned_by, propose
+from oakum.attacks.base import Budget, Goal, budget_for, cold_targets, owned_by
 from oakum.audits.accuracy import clean_trials, per_user
 from oakum.audits.base import Audit, Subject, System, goodness, percent, verdict_of, within
 from oakum.audits.plots import exposure_plot
 from oakum.audits.record import Cure, Finding
+from oakum.audits.techniques import beyond, has_size, key_of, looks, proposed, threat_of
 from oakum.audits.trials import Result, Trial
 from oakum.catalogue import entry, load_class
 from oakum.defences.base import Defence, Training
-from oakum.errors import ParameterError
 from oakum.metrics.estimate import Estimate
 from oakum.metrics.robustness import budget_to_harm, exposure, lift, reach, success_reduction, target_hits
 from oakum.metrics.statistics import compare
@@ -41,6 +41,7 @@ class PoisoningDrill(Audit):
     targets: Annotated[int, Range(1, 1000), "cold items pushed"] = 5
     k: Annotated[int, Range(1, 50), "places of a list that count as exposure"] = 50
     harm: Annotated[float, Range(above=0, below=1), "exposure that counts as harm for the price in accounts"] = 0.05
+    queries: Annotated[int, Range(0), "looks at its victim that a technique may have, for those that look"] = 6000
     seeds: Annotated[int, Range(1, 10), "seeds fitted"] = 2
     eps: Annotated[tuple[float, ...], "sizes tried on the validation part for plug-ins that have one"] = (
         0.1,
@@ -54,11 +55,12 @@ class PoisoningDrill(Audit):
         """Cold targets, drawn once."""
         return cold_targets(subject.data, self.targets, seed=subject.seed)
 
-    def _key(self, attack: str, share: float) -> str:
-        return f"{attack} {percent(share, 2)}"
+    def _key(self, attack: str, share: float, system: System | None = None) -> str:
+        return key_of(attack, share, system)
 
     def _budget(self, subject: Subject, share: float) -> Budget:
-        return budget_for(subject.data, share, targets=self.targets)
+        queries = self.queries if any(looks(a) for a in self.attacks) else 0
+        return budget_for(subject.data, share, targets=self.targets).replace(queries=queries)
 
     def _seeds(self, subject: Subject, system: System) -> tuple[int, ...]:
         return subject.seeds[: self.seeds] if system.learned else subject.seeds[:1]
@@ -69,11 +71,14 @@ class PoisoningDrill(Audit):
 
     def _plugin(self, slug: str, system: System, eps: float) -> Defence:
         # It begins after a sixth of the epochs, as in the papers (5 of 30), however few the audit trains.
-        return Training(plugin=load_class(slug)(eps=eps, begin=min(4, int(system.plan.get("epochs", 30)) // 6)))
+        found = load_class(slug)
+        settings = {"eps": eps, "begin": min(4, int(system.plan.get("epochs", 30)) // 6)}
+        own = {f.name for f in fields(found)}
+        return Training(plugin=found(**{n: v for n, v in settings.items() if n in own}))
 
     def sized(self, system: System) -> list[str]:
         """The cures whose size has to be chosen."""
-        return [c for c in self.cures_for(system) if entry(c).kind == "plugin"]
+        return [c for c in self.cures_for(system) if entry(c).kind == "plugin" and has_size(c)]
 
     def sizing(self, subject: Subject) -> dict[str, Trial]:
         """Fits on the training part alone, one a size, that are measured on the validation part."""
@@ -109,29 +114,23 @@ class PoisoningDrill(Audit):
     def trials(self, subject: Subject) -> Mapping[str, Trial]:
         """Clean fits, poisoned fits, and both with each cure."""
         out = dict(clean_trials(subject))
-        goal = self.goal(subject)
-        for attack, share in itertools.product(self.attacks, self.shares):
-            key = self._key(attack, share)
-            if key not in subject.changes:
-                budget = self._budget(subject, share)
-                found = propose(load_class(attack, "attack")(), subject.data, goal, budget, seed=subject.seed)
-                if found.plan is not None:
-                    raise ParameterError(
-                        f"'{attack}' works through clients of a federation, not through the log: use `oakum attack`."
-                    )
-                subject.changes[key] = ("clean", found.change)
         top = max(self.shares)
         for system in subject.victims:
+            for attack, share in itertools.product(self.attacks, self.shares):
+                key = self._key(attack, share, system)
+                if key not in subject.changes:
+                    budget = self._budget(subject, share)
+                    subject.changes[key] = ("clean", proposed(subject, system, attack, self.goal(subject), budget))
             for seed in self._seeds(subject, system):
                 for attack, share in itertools.product(self.attacks, self.shares):
-                    key = self._key(attack, share)
-                    out[f"{system.slug} {key} seed {seed}"] = system.trial(data=key, seed=seed)
+                    key = self._key(attack, share, system)
+                    out[f"{system.slug} {self._key(attack, share)} seed {seed}"] = system.trial(data=key, seed=seed)
                 for cure in self.cures_for(system):
                     defence = self._cure(cure, system, top, subject)
                     out[f"{system.slug} {cure} clean seed {seed}"] = system.trial(defence=defence, seed=seed)
                     for attack in self.attacks:
-                        key = self._key(attack, top)
-                        out[f"{system.slug} {cure} {key} seed {seed}"] = system.trial(
+                        key = self._key(attack, top, system)
+                        out[f"{system.slug} {cure} {self._key(attack, top)} seed {seed}"] = system.trial(
                             data=key, defence=defence, seed=seed
                         )
         return out
@@ -229,14 +228,13 @@ class PoisoningDrill(Audit):
             attacked=attacked,
             evidence=rows,
             plots=[exposure_plot(system.title, clean, table, cures, worst, top, self.k)],
-            threat="reads the training log; adds accounts; never sees the model or the test part",
+            threat=threat_of(subject, [system], self.attacks, top),
             budget=self._budget(subject, top).to_json(),
             cures=cures,
             advice=advice,
             power=(
                 f"{len(subject.users):,} genuine people, {len(seeds)} seed(s): exposure below "
-                f"{percent(3 / max(1, len(subject.users) * self.targets), 3)} cannot be told from none. Heuristic techniques "
-                "only: an optimising adversary does at least as well."
+                f"{percent(3 / max(1, len(subject.users) * self.targets), 3)} cannot be told from none.{beyond(self.attacks)}"
             ),
             reason=self._reason(system, clean, attacked, cures),
             seconds=float(

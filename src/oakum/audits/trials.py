@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -21,6 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oakum.attacks.base import Attack
+from oakum.attacks.proposed import Proposed, Settled
+from oakum.catalogue import entries
 from oakum.data import Dataset, Filter, Ids, Queries
 from oakum.engine.closed import Pictured
 from oakum.engine.progress import Progress, Silent
@@ -187,28 +190,62 @@ def run_trials(
             out[i] = found
         else:
             waiting.setdefault(name, []).append(i)
-    done = 0
+    jobs = {name: trials[at[0]] for name, at in waiting.items()}
+    for done, (name, result) in enumerate(_in_workers(bench, _work, jobs, workers), 1):
+        _write(folder, name, result)
+        for i in waiting[name]:
+            out[i] = result
+        progress.update(done / len(waiting), f"{done} of {len(waiting)} fits")
+    return out
+
+
+def settle(bench: Bench, *, folder: Path | None, workers: int, progress: Progress) -> dict[str, tuple[str, Any]]:
+    """The changes of a bench with every technique's proposal worked out: each once, in a worker of its own where it is
+    costly, whatever the number of systems and defences that meet it; kept in `folder` beside the fits."""
+    out = dict(bench.changes)
+    waiting = {key: change for key, (_, change) in out.items() if isinstance(change, Proposed)}
+    cheap = {k for k, p in waiting.items() if not p.attack.looks and not _costly(p.attack)}
+    for key in cheap:
+        out[key] = (out[key][0], waiting[key].settle(bench.dataset(out[key][0]), folder))
+    jobs = {k: (bench.changes[k][0], p, folder) for k, p in waiting.items() if k not in cheap}
+    for done, (key, settled) in enumerate(_in_workers(bench, _propose, jobs, workers), 1):
+        out[key] = (out[key][0], settled)
+        progress.update(done / len(jobs), f"{done} of {len(jobs)} attacks worked out")
+    return out
+
+
+def _costly(attack: Attack) -> bool:
+    """Whether a technique trains something: then it needs what training needs."""
+    known = entries().get(attack.slug)
+    return known is not None and bool(known.extra)
+
+
+def _propose(job: tuple[str, Proposed, Path | None]) -> Settled:
+    base, proposed, folder = job
+    return proposed.settle(_BENCH[0].dataset(base), folder)
+
+
+def _in_workers(
+    bench: Bench, work: Callable[[Any], Any], jobs: Mapping[str, Any], workers: int
+) -> Iterator[tuple[str, Any]]:
+    """(name, outcome) of every job as it ends; single-threaded processes that hold the bench."""
+    if not jobs:
+        return
     threads = {v: "1" for v in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
     before = {k: os.environ.get(k) for k in threads}
     os.environ.update(threads)
     pool = ProcessPoolExecutor(
-        max_workers=max(1, min(workers, len(waiting) or 1)),
+        max_workers=max(1, min(workers, len(jobs))),
         mp_context=get_context("spawn"),
         initializer=_start,
         initargs=(bench,),
     )
     try:
-        running: dict[Future[Result], str] = {pool.submit(_work, trials[at[0]]): name for name, at in waiting.items()}
+        running: dict[Future[Any], str] = {pool.submit(work, job): name for name, job in jobs.items()}
         while running:
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
-                name = running.pop(future)
-                result = future.result()
-                _write(folder, name, result)
-                for i in waiting[name]:
-                    out[i] = result
-                done += 1
-                progress.update(done / len(waiting), f"{done} of {len(waiting)} fits")
+                yield running.pop(future), future.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in list((pool._processes or {}).values()):
@@ -218,7 +255,6 @@ def run_trials(
         pool.shutdown(wait=False, cancel_futures=True)
         for key, value in before.items():
             os.environ.pop(key, None) if value is None else os.environ.update({key: value})
-    return out
 
 
 def _write(folder: Path | None, name: str, result: Result) -> None:

@@ -43,7 +43,8 @@ class Context:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """One claim. expected: the paper's or the sheet's figure in words. slugs: the systems it is about (empty: all of
-    the sheet). training: whether anything is trained on real data; seconds: about how long on one core."""
+    the sheet). training: whether anything is trained on real data; seconds: about how long on one core. reference: whose
+    figure is expected, for claims of quality on the same data and split as others report; the docs list them together."""
 
     id: str
     text: str
@@ -52,6 +53,7 @@ class Claim:
     slugs: tuple[str, ...] = ()
     training: bool = False
     seconds: float = 1.0
+    reference: str = ""
 
 
 def data_dir() -> Path | None:

@@ -140,10 +140,11 @@ CLAIMS = (
     Claim(
         "lastfm", "LastFM-trust, 80 epochs: LightGCN beats BPR-MF by at least 20 %, L = 1 between",
         "recall@20 about .26 against .19, ndcg@20 .206 against .140, L = 1 .247", lastfm, ("lightgcn", "bpr-mf"), True, 90,
+        "LightGCN-PyTorch",
     ),
     Claim("deep", "L = 8 learns slowly: 20 epochs", "recall@20 .169 against .221 for L = 3", deep, ("lightgcn",), True, 30),
     Claim(
         "gowalla-log", "Gowalla, L = 3, after epoch 5 the port's log", "recall@20 about .1071, ndcg@20 about .0894, within 10 %",
-        gowalla, ("lightgcn",), True, 500,
+        gowalla, ("lightgcn",), True, 500, "the log of LightGCN-PyTorch",
     ),
 )  # fmt: skip

@@ -151,7 +151,11 @@ def semi_synthetic(context: Context) -> Outcome:
         text.append(
             f"skew {skew}: log-loss {lo:.3f}/{lm:.3f}/{lr:.3f} ({closed:.0%} closed), DCG@5 {do:.4f}/{dm:.4f}/{dr:.4f}"
         )
-    return Outcome("; ".join(text), holds)
+    why = (
+        "at skew 2 the share closed turns with the draw of the clicks (a fifth with one seed, a third with the next, a quarter with "
+        "twice the steps): few clicks carry weights of many hundred. The order oracle, Rel-MF, MF holds everywhere"
+    )
+    return Outcome("; ".join(text), holds, "" if holds else why)
 
 
 def _at_random(folder: Any, test: str, train: Any = None) -> tuple[Any, Any]:

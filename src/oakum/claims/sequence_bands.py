@@ -87,6 +87,7 @@ def _claims(
             (slug,),
             True,
             6.0,
+            "an independent NumPy count",
         )
         for name, (slug, settings, want) in rows.items()
     ]

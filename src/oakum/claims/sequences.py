@@ -25,7 +25,7 @@ def _sasrec(data_dir: Any, loss: str, epochs: int, seed: int) -> tuple[dict[str,
     from oakum.models.sequential.sasrec import SASRec
 
     parts = _beauty(data_dir)
-    plan = {"epochs": epochs, "evaluate_every": 3, "batch_size": 256, "learning_rate": 2e-3, "threads": 4}
+    plan = {"epochs": epochs, "evaluate_every": 3, "batch_size": 256, "learning_rate": 2e-3}
     fitted = fit(SASRec(loss=loss), parts, plan=plan, seed=seed)  # type: ignore[arg-type]
     return quality(fitted, parts, ("hit_rate@10", "ndcg@10")), fitted.record.seconds
 
@@ -126,11 +126,11 @@ CLAIMS = (
     Claim("gbce-identities", "gBCE with t = 0, and with all negatives, is BCE", "1e-6", gbce_identities, ("sasrec",)),
     Claim(
         "games-one-epoch", "amazon-games at a peer's settings: BCE, 50 events, d 64, 2 heads, dropout .2, batch 128, one epoch",
-        "ndcg@10 .0106, recall@20 .0304 (RecTools) or above", games_one_epoch, ("sasrec",), True, 60,
+        "ndcg@10 .0106, recall@20 .0304 (RecTools) or above", games_one_epoch, ("sasrec",), True, 60, "RecTools",
     ),
     Claim(
         "beauty-softmax", "amazon-beauty, leave-last, full ranking, softmax, twelve epochs (a smaller form)", "HR@10 .083, NDCG@10 .042 within 10 % (RecBole)",
-        beauty_softmax, ("sasrec",), True, 240,
+        beauty_softmax, ("sasrec",), True, 240, "RecBole",
     ),
     Claim(
         "against-markov", "SASRec ranks above popularity, Markov and ItemKNN on amazon-beauty", "above the best of them",

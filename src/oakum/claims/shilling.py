@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from oakum.claims import shilling_labels as labels
+from oakum.claims import shilling_learned as learned
 from oakum.claims.base import Claim, Context, Outcome
 
 _PROFILES = (
@@ -187,6 +189,46 @@ CLAIMS = (
     Claim(
         "weak-on-factors", "Random fakes raise exposure on BPR-MF, weakly (ML-100K, 5 %)", "T-HR@50 .0044 clean, .0070 attacked",
         weak_on_factors, ("random-profiles",), True, 40,
+    ),
+    Claim(
+        "learned-profiles", "Techniques that optimise or learn keep count, length, targets, seed and access", "as stated",
+        learned.promises, learned.LEARNED, False, 10,
+    ),
+    Claim(
+        "gradients", "The gradient through training agrees with finite differences (20 × 15, 5 steps)", "relative error below 1e-3",
+        learned.gradients, ("revadv-profiles", "pga-profiles", "clear-profiles"), False, 2,
+    ),
+    Claim(
+        "order", "Optimised above bandwagon above random (BPR-MF, ML-100K, 3 %)", "RevAdv, DP > bandwagon > random in T-HR@50",
+        learned.order, learned.OPTIMISED, True, 130,
+    ),
+    Claim(
+        "robust-trainers", "Robust trainers take exposure back at no loss of recall (BPR-MF, ML-100K, 3 % RevAdv)",
+        "less T-HR@50 than without, recall within 1 %", learned.robust_trainers, ("denoise", "radv", "graphrfi"), True, 80,
+    ),
+    Claim(
+        "transfer", "What was optimised on one model works on another (ML-100K, 3 %)", "the best optimised above bandwagon on each",
+        learned.transfer, learned.OPTIMISED, True, 20,
+    ),
+    Claim(
+        "black-box", "Lists after thirty retrainings teach more than chance (iALS, ML-100K, 3 %)", "PoisonRec above random in T-HR@50",
+        learned.black_box, ("poisonrec-profiles",), True, 15,
+    ),
+    Claim(
+        "realism", "Generated ratings look more like people's and are found less than average profiles (ML-100K, 50 fakes)",
+        "AUSH below average in TV distance and in AUC of PCA, RDMA, DegSim", learned.realism, ("aush-profiles", "legup-profiles"), True, 45,
+    ),
+    Claim(
+        "injected-labels", "Detectors on FilmTrust with 150 injected accounts", "AUC above .5, with its interval, for each",
+        labels.injected_labels, labels.BLIND, True, 3,
+    ),
+    Claim(
+        "real-labels", "Detectors on Amazon's 1,907 real review spammers", "AUC above .5, with its interval, for each",
+        labels.real_labels, labels.BLIND, True, 8,
+    ),
+    Claim(
+        "with-labels", "A fifth of the labels, Amazon's spammers: DegreeSAD and FAP", "AUC above .5, with its interval, in every fold",
+        labels.with_labels, ("degree", "fap"), True, 3,
     ),
     Claim("removal", "Removing exactly the fakes restores the clean model", "within seed noise", removal, ("pca",)),
 )  # fmt: skip

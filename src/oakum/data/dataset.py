@@ -132,13 +132,45 @@ class Dataset:
         """The same vocabularies, tables and relations over other events."""
         return replace(self, interactions=interactions)
 
+    def without_users(self, codes: Ids) -> Dataset:
+        """The log as if these users had never been in it: their events, ids, features and edges are gone, and the users
+        after them have other codes. What only a simulated market knows is dropped."""
+        stays = np.ones(self.num_users, bool)
+        stays[np.asarray(codes, np.int64)] = False
+        place = np.where(stays, np.cumsum(stays) - 1, -1).astype(np.int32)
+        log = self.interactions.take(place[self.interactions.users] >= 0)
+        tables = {n: t.filter(pl.Series(stays)) if n == "users" else t for n, t in self.tables.items()}
+        relations = {}
+        for name, edges in self.relations.items():
+            ends = [
+                place[codes] if side == "users" else codes
+                for side, codes in ((edges.source, edges.sources), (edges.target, edges.targets))
+            ]
+            kept = (ends[0] >= 0) & (ends[1] >= 0)
+            pick = lambda a, kept=kept: None if a is None else a[kept]
+            relations[name] = replace(
+                edges,
+                sources=ends[0][kept],
+                targets=ends[1][kept],
+                weights=pick(edges.weights),
+                times=pick(edges.times),
+            )
+        users = Vocabulary(self.users.ids.filter(pl.Series(stays)))
+        events = replace(log, users=place[log.users])
+        return replace(self, interactions=events, users=users, tables=tables, relations=relations, truth={})
+
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the events, the ids and the tables: the identity that run records name."""
+        """SHA-256 of the events, the ids, the tables and the relations: the identity that run records name."""
         sha = hashlib.sha256(self.interactions.digest().encode())
         for ids in (self.users.ids, self.items.ids):
             sha.update("\x1f".join(map(str, ids.to_list())).encode())
         for name in sorted(self.tables):
             sha.update(name.encode())
             sha.update(repr(self.tables[name].hash_rows(seed=1).to_list()).encode())
+        for name in sorted(self.relations):
+            edges = self.relations[name]
+            sha.update(f"{name}:{edges.source}:{edges.target}".encode())
+            for column in (edges.sources, edges.targets, edges.weights, edges.times):
+                sha.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
         return sha.hexdigest()

@@ -72,6 +72,22 @@ def fit(
         raise
 
 
+def fit_again(fitted: Fitted, data: Dataset, *, seed: int | None = None, progress: Progress | None = None) -> Fitted:
+    """Train the same system on other data, with the plan, the plug-ins and (by default) the seed it was trained with."""
+    from oakum.catalogue import load_class
+
+    record = fitted.record
+    plugins = [load_class(str(p["slug"]), "plugin").from_json(p) for p in record.plugins]
+    return fit(
+        fitted.spec,
+        data,
+        plan=record.plan or None,
+        plugins=plugins,
+        seed=record.seed if seed is None else seed,
+        progress=progress,
+    )
+
+
 def schema_of(spec: Spec, data: Dataset) -> Schema:
     """The sizes that a system is built from, with those that only it asks for."""
     own = getattr(spec, "sizes", None)
@@ -112,6 +128,7 @@ def _fit_learned(
                 raise ParameterError(f"'{spec.slug}' brings a training plan but builds a closed-form model.")
             parts = [p.build(schema_of(p, train)) for p in plugins]
             if init is not None:
+                model.resize(init.model.state_dict())
                 model.load_state_dict(init.model.state_dict())
             validation = None
             if split is not None and split.valid is not None and len(split.valid):

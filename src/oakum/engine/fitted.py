@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from oakum.data import Dataset, Filter, Ids, Interactions, Queries, Ragged, Ranking, Schema, Vocabulary
@@ -37,6 +38,7 @@ class Fitted:
         self._suited: WeakSet[Any] = WeakSet()  # indexes over these very vectors
         self.plugins: tuple[Any, ...] = ()  # what trained along, for whoever wants to look at it; never saved
         self.step: Any = None  # the plan's step as it ended (a federation: what server and clients kept); never saved
+        self.item_table: pl.DataFrame | None = data.tables.get("items")  # one row a code: what filters may ask for
 
     @cached_property
     def scorer(self) -> Any:
@@ -52,6 +54,14 @@ class Fitted:
         """The items it may recommend, int32 codes: those of its target domain where it has one; None for all."""
         own: Ids | None = self.model.candidates
         return own
+
+    def log(self) -> Dataset:
+        """The log it was trained on, as far as it keeps it: events by user, and what it knows of the items."""
+        h = self.histories
+        rows = np.arange(len(h.items)) if h.rows is None else h.rows
+        events = Interactions(h.owners().astype(np.int32), h.items, h.values, h.times, rows)
+        tables = {} if self.item_table is None else {"items": self.item_table}
+        return Dataset(events, self.users, self.items, tables, name=self.record.data_name or "log")
 
     # --- in codes -----------------------------------------------------------------------------------------------
     def queries(self, users: Ids) -> Queries:
@@ -74,6 +84,11 @@ class Fitted:
     def predictions(self, data: Dataset | Interactions) -> Predictions:
         """Probabilities beside the labels of the rows, as the metrics take them."""
         return self._rows().predictions(self._own(data))
+
+    def remarks(self, data: Dataset | Interactions) -> tuple[str, ...]:
+        """What rows lack of what the model reads, and what it does not know of them: sentences to go with the answers."""
+        own = getattr(self.model, "remarks", None)
+        return () if own is None else tuple(own(self._own(data)))
 
     def _rows(self) -> Any:
         if not isinstance(self.model, Predicts):
@@ -183,6 +198,11 @@ class Fitted:
             if ignored and self.spec.unknown_ids == "refuse":
                 known = [str(i) for i in self.items.ids.to_list()]
                 raise ParameterError(f"The model knows no item {ignored[0]!r}.{nearest(str(ignored[0]), known)}")
+            if ignored and self.spec.unknown_ids == "need-one" and len(ignored) == len(codes):
+                raise ParameterError(
+                    f"The model knows none of the {len(codes)} items given (first: {ignored[0]!r}); name at least one of "
+                    f"the {len(self.items):,} it was trained on.{nearest(str(ignored[0]), map(str, self.items.ids.to_list()))}"
+                )
             queries = Queries(np.array([-1], np.int32), Ragged.of([codes[codes >= 0].tolist()]))
             names: list[Any] = [None]
         else:
@@ -267,7 +287,7 @@ class Fitted:
             model = copy.deepcopy(self.model).eval()
             for phase in model.phases():
                 model.put_facts(model.prepare(data, phase[0] if isinstance(phase, tuple) else phase))
-        return Fitted(self.spec, model, schema, data, self.record)
+        return Fitted(self.spec, model, schema, data, replace(self.record, data=data.digest))
 
 
 def _both(first: Ids | None, second: Ids | None, join: Any) -> Ids | None:

@@ -6,6 +6,8 @@ or first appearance) never leak into a ranking. NaN is never recommended.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
@@ -16,11 +18,13 @@ from oakum.seeds import keyed_hash
 TIE_KEY = 0x0AC0
 
 
+@lru_cache(maxsize=4)
 def tie_ranks(num_items: int) -> Ids:
-    """Position of each item in the fixed permutation that breaks ties, int32 [items]."""
+    """Position of each item in the fixed permutation that breaks ties, int32 [items], shared and read-only."""
     order = np.argsort(keyed_hash(TIE_KEY, np.arange(num_items, dtype=np.int64)), kind="stable")
     ranks = np.empty(num_items, np.int32)
     ranks[order] = np.arange(num_items, dtype=np.int32)
+    ranks.flags.writeable = False
     return ranks
 
 

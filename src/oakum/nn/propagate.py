@@ -7,21 +7,46 @@ import warnings
 from typing import Any
 
 import torch
+from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
 
 class _Spmm(torch.autograd.Function):
-    """A @ x whose backward is Aᵀ @ g with a transpose made once, instead of a transposition at every step."""
+    """A @ x whose backward is Aᵀ @ g with a transpose made once, instead of a transposition at every step; the backward is
+    such a product again, so that it can be differentiated too."""
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, transpose: Tensor, x: Tensor) -> Tensor:
-        ctx.transpose = transpose
+        ctx.matrix, ctx.transpose = matrix, transpose
         return matrix @ x
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor]:
-        return None, None, ctx.transpose @ grads[0]
+        return None, None, _Spmm.apply(ctx.transpose, ctx.matrix, grads[0])
+
+
+class Constant:
+    """A sparse matrix that no gradient goes to, times vectors that gradients of any order go through."""
+
+    def __init__(self, matrix: sparse.csr_matrix, dtype: torch.dtype = torch.float32) -> None:
+        of = lambda m: _csr(
+            torch.from_numpy(m.indptr.astype("int64")),
+            torch.from_numpy(m.indices.astype("int64")),
+            torch.from_numpy(m.data).to(dtype),
+            m.shape,
+        )
+        self.forward, self.backward = of(matrix.tocsr()), of(matrix.T.tocsr())
+
+    def times(self, x: Tensor) -> Tensor:
+        """A x: [columns, d] -> [rows, d]."""
+        out: Tensor = _Spmm.apply(self.forward, self.backward, x)
+        return out
+
+    def transposed(self, x: Tensor) -> Tensor:
+        """Aᵀ x: [rows, d] -> [columns, d]."""
+        out: Tensor = _Spmm.apply(self.backward, self.forward, x)
+        return out
 
 
 class Bipartite:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from oakum.data import Dataset, Queries
 from oakum.data.convert import frame_from
@@ -153,9 +154,7 @@ class Quarantine:
         fresh = joined.interactions.take(np.arange(len(past), len(joined)))
         batch = joined.with_interactions(fresh)
         before = joined.with_interactions(joined.interactions.take(np.arange(len(past))))
-        accounts = np.flatnonzero(batch.user_counts > 0)
-        scores = detector.judge(batch.matrix[accounts], before.item_counts)
-        bar = detector.bar(before.matrix, len(accounts), seed=seed)
+        accounts, scores, bar = judged(before, batch, detector, seed=seed)
         held = accounts[scores > bar]
         mask = np.isin(fresh.users, held)
         rows = frame.with_columns(__held=pl.Series(mask))
@@ -239,6 +238,15 @@ class Quarantine:
         return new
 
 
+def judged(
+    before: Dataset, batch: Dataset, detector: Coordination, *, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
+    """The accounts of a batch, how arranged each looks, and the bar above which one is held; both over one vocabulary."""
+    accounts = np.flatnonzero(batch.user_counts > 0)
+    scores = detector.judge(batch.matrix[accounts], before.item_counts)
+    return accounts, scores, detector.bar(before.matrix, len(accounts), seed=seed)
+
+
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:
     """Ids as text, so that deliveries whose ids look like numbers join logs whose ids do not; times in one unit."""
     out = frame.select(c for c in ("user_id", "item_id", "rating", "timestamp") if c in frame.columns)
@@ -298,4 +306,4 @@ def _digest(frame: pl.DataFrame) -> str:
     return sha.hexdigest()
 
 
-__all__ = ["Batch", "Quarantine", "Screening"]
+__all__ = ["Batch", "Quarantine", "Screening", "judged"]

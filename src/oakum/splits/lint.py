@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from oakum.splits.protocol import Split, _contains
+from oakum.splits.protocol import Split, contains
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def lint(
             len(log),
         )
     pairs = train.has_pairs
-    both = _contains(train.matrix, test.users, test.items) if pairs else np.zeros(len(test), bool)
+    both = contains(train.matrix, test.users, test.items) if pairs else np.zeros(len(test), bool)
     if both.any():
         share = float(both.mean())
         if rule.remove_seen:

@@ -14,9 +14,10 @@ from oakum.data import Dataset, Filter, Ids, Interactions, Queries, Ragged, doma
 class Protocol:
     """How the numbers are made: printed beside every one of them.
 
-    rule: time | leave-last | holdout | users | files | cold-items. candidates: "all" (full ranking), "domain:NAME"
-    (every item of one domain is ranked and only they are asked for) or "sampled:N". remove_seen: items of the user's training events are not recommended again. cut: microseconds
-    of the global cut, where there is one. left_out: sentences on who is not measured and why.
+    rule: time | leave-last | last-share | holdout | users | files | cold-items | popular-given. candidates: "all" (full
+    ranking), "domain:NAME" (every item of one domain is ranked and only they are asked for) or "sampled:N". remove_seen:
+    items of the user's training events are not recommended again. cut: microseconds of the global cut, where there is one.
+    left_out: sentences on who is not measured and why.
     """
 
     rule: str
@@ -118,12 +119,33 @@ class Truth:
         return narrow.take(np.flatnonzero(counts))
 
 
+def rolling_truth(split: Split, part: str = "test", *, tail: int = 100) -> Truth:
+    """One request for each event of a part: what came next, given the `tail` events of the user before it.
+
+    Unlike `Split.truth`, a user is asked once an event, and the history rolls on over the earlier events of the part, as a
+    deployed next-item model's does. Nothing is removed from the lists: what people repeat is asked for too.
+    """
+    events = split.test if part == "test" else split.valid
+    if events is None:
+        raise ValueError("This split has no validation part.")
+    history = split.history or (split.train_and_valid if part == "test" else split.train)
+    flat = _joined(history.interactions, events).histories(history.num_users)
+    assert flat.rows is not None
+    at = np.flatnonzero(np.isin(flat.rows, events.rows))
+    owners = flat.owners()[at]
+    starts = np.maximum(flat.offsets[owners], at - tail)
+    histories = flat.slices(starts, at - starts)
+    relevant = Ragged(np.arange(len(at) + 1), flat.items[at])
+    moments = None if flat.times is None else flat.times[at]
+    return Truth(owners.astype(np.int32), relevant, histories, None, moments)
+
+
 def truth_of(events: Interactions, history: Dataset, *, remove_seen: bool = True) -> Truth:
     """Group the events of a part by user, merge duplicates, and put the history beside them."""
     seen = history.matrix
     keep = np.ones(len(events), bool)
     if remove_seen and len(events):
-        keep = ~np.asarray(_contains(seen, events.users, events.items))
+        keep = ~np.asarray(contains(seen, events.users, events.items))
     wanted = np.unique(events.users[keep])
     matrix = events.take(keep).matrix(history.num_users, history.num_items)[wanted]
     relevant = Ragged(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32))
@@ -136,7 +158,7 @@ def truth_of(events: Interactions, history: Dataset, *, remove_seen: bool = True
     return Truth(wanted.astype(np.int32), relevant, history.histories.take(wanted), None, at, dropped)
 
 
-def _contains(matrix, users, items):  # type: ignore[no-untyped-def]
+def contains(matrix, users, items):  # type: ignore[no-untyped-def]
     """Whether each (user, item) pair is stored in a CSR matrix with sorted columns; bool [n]."""
     keys = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * matrix.shape[1]
     keys += matrix.indices

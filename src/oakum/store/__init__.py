@@ -3,7 +3,7 @@
 spec.json            slug, hyper-parameters, run record
 schema.json          format version, sizes, SHA-256 of every other file
 weights.safetensors  weights and facts (learned) or state (closed form)
-users.parquet, items.parquet   the ids in code order; items with their training counts
+users.parquet, items.parquet   the ids in code order; items with their training counts and what was told of them
 history.parquet      training events by user: what is not recommended again, and what sequence models read
 card.md              what this is, in words
 """
@@ -69,7 +69,11 @@ def _write(fitted: Fitted, folder: Path) -> None:
     _json(folder / "spec.json", spec)
     _weights(fitted, folder / "weights.safetensors")
     fitted.users.ids.rename("id").to_frame().write_parquet(folder / "users.parquet")
-    pl.DataFrame({"id": fitted.items.ids, "count": fitted.item_counts}).write_parquet(folder / "items.parquet")
+    items = pl.DataFrame({"id": fitted.items.ids, "count": fitted.item_counts})
+    told = _told(fitted.item_table)
+    if told:
+        items = items.with_columns(about=pl.struct(told))
+    items.write_parquet(folder / "items.parquet")
     histories = fitted.histories
     columns: dict[str, Any] = {"user": histories.owners().astype(np.int32), "item": histories.items}
     for name in ("times", "values", "rows"):
@@ -86,6 +90,16 @@ def _write(fitted: Fitted, folder: Path) -> None:
         "data": fitted.record.data,
     }
     _json(folder / "schema.json", schema)
+
+
+def _told(table: pl.DataFrame | None) -> list[pl.Series]:
+    """The columns that people would filter by or show: numbers, text, dates and lists of them; vectors stay with the
+    weights that were made of them."""
+    if table is None:
+        return []
+    plain = lambda t: t.is_numeric() or t in (pl.String, pl.Boolean, pl.Date, pl.Datetime)
+    keep = lambda t: plain(t) or (isinstance(t, pl.List) and t.inner in (pl.String, pl.Int64))
+    return [c for c in table if keep(c.dtype)]
 
 
 def _weights(fitted: Fitted, path: Path) -> None:
@@ -136,7 +150,10 @@ def load(folder: str | Path) -> Fitted:
         return _restore(folder, head)
     except OakumError:
         raise
-    except Exception as error:  # a well-signed folder may still hold nonsense: say so, whatever form it takes
+    except (
+        Exception,
+        pl.exceptions.PanicException,
+    ) as error:  # a well-signed folder may still hold nonsense: say so, whatever form it takes
         raise ModelFileError(f"{folder} cannot be read as a model: {type(error).__name__}: {error}") from None
 
 
@@ -164,7 +181,9 @@ def _restore(folder: Path, head: Mapping[str, Any]) -> Fitted:
     for name, codes, size in (("user", log.users, len(users)), ("item", log.items, len(items))):
         if len(codes) and not 0 <= int(codes.min()) <= int(codes.max()) < size:
             raise ModelFileError(f"{folder}/history.parquet holds a {name} code outside the vocabulary.")
-    data = Dataset(log, users, Vocabulary(items["id"]), name=str(content["record"].get("data_name", "log")))
+    tables = {"items": items["about"].struct.unnest()} if "about" in items.columns else {}
+    name = str(content["record"].get("data_name", "log"))
+    data = Dataset(log, users, Vocabulary(items["id"]), tables, name=name)
     path = folder / "weights.safetensors"
     _check_header(path)
     model = _model(spec, schema, path)
@@ -192,6 +211,7 @@ def _model(spec: Any, schema: Schema, path: Path) -> Any:
         model = spec.build(schema)
     tensors = load_torch(str(path))
     weights = {k[8:]: v for k, v in tensors.items() if k.startswith("weights/")}
+    model.resize(weights)
     own = model.state_dict()
     borrowed = tuple(f"{b}." for b in model.borrowed)
     for name, value in own.items():

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,9 +18,14 @@ from oakum.data import Dataset, Interactions
 from oakum.data.read import read
 from oakum.defences.base import Marks
 from oakum.defences.detect.base import Detector, detection, knee
+from oakum.defences.detect.degree import DegreeSAD, popularity_features
+from oakum.defences.detect.fap import FAP, edges, propagated
+from oakum.defences.detect.implicit import ImplicitFeatures, twins
 from oakum.defences.detect.pca import PCASelectUsers
 from oakum.defences.detect.ratings import RDMA, DegSim, LengthVariance
 from oakum.errors import DataError
+from oakum.kernels.tree import grow
+from oakum.metrics.calibration import auc
 from tests.oracles import detectors as slow
 from tests.toys import log_of, random_log
 
@@ -51,6 +57,57 @@ def test_they_agree_with_the_slow_forms(users: int, items: int, seed: int) -> No
     wanted, gap = slow.pca(x)
     if gap > 1e-3:
         np.testing.assert_allclose(np.exp(-PCASelectUsers().scores(data)), wanted, rtol=1e-5, atol=1e-8)
+
+
+@given(st.integers(8, 30), st.integers(6, 20), st.integers(0, 50))
+@settings(max_examples=15, deadline=None)
+def test_degree_propagation_and_twins_agree_with_the_slow_forms(users: int, items: int, seed: int) -> None:
+    data = rated(users, items, seed)
+    x = dense(data)
+    np.testing.assert_allclose(popularity_features(data.matrix, data.item_counts), slow.degree(x), rtol=1e-9)
+    seeds = np.array([0, users - 1])
+    np.testing.assert_allclose(propagated(edges(data), seeds, 7), slow.fap(x, seeds, 7), rtol=1e-9)
+    np.testing.assert_allclose(twins(data, np.arange(users), block=5), slow.twins(x), rtol=1e-6)
+
+
+def test_seeds_named_in_the_users_table_are_believed() -> None:
+    data = rated(30, 20)
+    marks = pl.DataFrame({"known_fake": [1 if u in (3, 7) else None for u in range(30)]})
+    found = FAP().scores(replace(data, tables={**data.tables, "users": marks}))
+    assert found[3] == found[7] == 1.0
+    assert (np.delete(found, [3, 7]) < 1).all()
+    with pytest.raises(DataError, match="name some fakes"):
+        FAP().scores(replace(data, tables={"users": marks.with_columns(known_fake=pl.lit(0))}))
+
+
+def test_a_tree_splits_where_the_classes_part() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.random((300, 3))
+    y = (x[:, 1] > 0.6) & (x[:, 2] < 0.5)
+    tree = grow(x, y, depth=3)
+    assert ((tree.predict(x) > 0.5) == y).mean() > 0.98
+    assert set(tree.feature[tree.feature >= 0]) == {1, 2}
+    mixed = rng.permutation(300)
+    again = grow(x[mixed], y[mixed], depth=3)
+    np.testing.assert_array_equal(tree.predict(x), again.predict(x))
+    alone = grow(x, np.ones(300, bool))
+    assert (alone.predict(x) > 0.9).all()
+    assert len(alone.feature) == 1
+    assert len(grow(x[:6], y[:6], least=5).feature) == 1  # too few rows for two leaves
+
+
+def test_injected_accounts_are_found_by_what_is_read() -> None:
+    """60 people, 6 fakes that are copies of each other: twins and propagation find them, the tree those of odd popularity."""
+    data = rated(120, 80, 5)
+    poisoned = propose(BandwagonProfiles(), data, cold_targets(data, 2), Budget(users=8, clicks=8 * 20)).poisoned
+    fake = np.arange(poisoned.num_users) >= data.num_users
+    for detector in (DegreeSAD(), ImplicitFeatures()):
+        found = detection(Marks("users", detector.scores(poisoned)), fake, poisoned)
+        assert found.auc > 0.7, detector
+    marks = pl.DataFrame({"known_fake": (np.arange(poisoned.num_users) >= poisoned.num_users - 2).astype(int)})
+    scores = FAP().scores(replace(poisoned, tables={"users": marks}))
+    rest = np.arange(poisoned.num_users) < poisoned.num_users - 2
+    assert auc(scores[rest], fake[rest].astype(float)) > 0.8
 
 
 def test_pca_on_a_log_with_a_clear_gap() -> None:

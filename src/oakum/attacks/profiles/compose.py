@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from oakum.attacks.changes import AddProfiles
+from oakum.attacks.changes import AddProfiles, Budget
 from oakum.data import Dataset, Ids, Ragged
+from oakum.errors import ParameterError
 from oakum.seeds import Rng
 
 Values = NDArray[np.float64]
@@ -76,12 +77,29 @@ class Facts:
         n = np.bincount(histories.items, minlength=items)
         return np.where(n > 0, np.bincount(histories.items, share, minlength=items) / np.maximum(n, 1), 0.5)
 
+    def as_everybody(self, items: Ids, rng: Rng) -> Values:
+        """Draws from N(μ_i, σ_i) of each item [n]."""
+        mean, spread = self.item_moments
+        return rng.normal(mean[items], spread[items])
+
     def rate(self, wanted: Values) -> Values:
         """The nearest values that people really give (a log with more than 100 distinct values is only clipped)."""
         if len(self.steps) > 100:
             return np.clip(wanted, self.bottom, self.top)
         at = np.clip(np.searchsorted((self.steps[1:] + self.steps[:-1]) / 2, wanted), 0, len(self.steps) - 1)
         return self.steps[at]
+
+
+def length_of(own: int, targets: int, budget: Budget) -> int:
+    """Events an account: what a technique asks for (0 takes all that the budget gives), with room for so many targets."""
+    length = own or budget.clicks // max(1, budget.users)
+    if length * budget.users > budget.clicks:
+        raise ParameterError(
+            f"{budget.users} accounts of {length} events need {length * budget.users} clicks; budget {budget.clicks}."
+        )
+    if length < targets:
+        raise ParameterError(f"An account of {length} events cannot hold {targets} targets; give more clicks.")
+    return length
 
 
 @dataclass(frozen=True, eq=False)

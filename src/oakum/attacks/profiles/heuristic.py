@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from oakum.attacks.base import Access, AddProfiles, Attack, Budget, Goal, Threat
-from oakum.attacks.profiles.compose import Account, Facts, Values, compose
+from oakum.attacks.profiles.compose import Account, Facts, Values, compose, length_of
 from oakum.data import Ids
 from oakum.errors import ParameterError
 from oakum.parameters import Range
@@ -38,11 +38,7 @@ class RandomProfiles(Attack):
     def run(self, access: Access, goal: Goal, budget: Budget, rng: Rng) -> AddProfiles:
         """Compose the accounts within the budget."""
         facts = Facts(access.log())
-        length = self.length or budget.clicks // max(1, budget.users)
-        if length * budget.users > budget.clicks:
-            raise ParameterError(
-                f"{budget.users} accounts of {length} events need {length * budget.users} clicks; budget {budget.clicks}."
-            )
+        length = length_of(self.length, 0, budget)
         if goal.kind == "demote" and not facts.rated:
             raise ParameterError(
                 f"'{facts.data.name}' has no ratings, so an account cannot speak against an item; demoting needs ratings."
@@ -93,7 +89,7 @@ class AverageProfiles(RandomProfiles):
 
     def ratings(self, facts: Facts, items: Ids, goal: Goal, rng: Rng) -> Values:
         """Each item's own mean and spread; items with one rating take the overall spread."""
-        return _as_everybody(facts, items, rng)
+        return facts.as_everybody(items, rng)
 
 
 class BandwagonProfiles(RandomProfiles):
@@ -138,7 +134,7 @@ class PopularAverageProfiles(BandwagonProfiles):
 
     def ratings(self, facts: Facts, items: Ids, goal: Goal, rng: Rng) -> Values:
         """Each item's own mean and spread."""
-        return _as_everybody(facts, items, rng)
+        return facts.as_everybody(items, rng)
 
 
 class SegmentProfiles(RandomProfiles):
@@ -213,11 +209,6 @@ def _pool(facts: Facts, goal: Goal, used: Ids) -> Ids:
     free[used] = False
     free[goal.codes] = False
     return np.flatnonzero(free).astype(np.int32)
-
-
-def _as_everybody(facts: Facts, items: Ids, rng: Rng) -> Values:
-    mean, spread = facts.item_moments
-    return rng.normal(mean[items], spread[items])
 
 
 def _nearest(facts: Facts, item: int) -> Ids:

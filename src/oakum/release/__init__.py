@@ -1,0 +1,6 @@
+"""Letting a model out: what must hold before it answers people, and how it answers some of them first."""
+
+from oakum.release.experiment import Experiment
+from oakum.release.gate import Check, Decision, Gate, judge
+
+__all__ = ["Check", "Decision", "Experiment", "Gate", "judge"]

@@ -1,0 +1,1 @@
+"""The endpoints, by subject. Another subject is another file with a list `ENDPOINTS`, named in `serve/app.py`."""

@@ -1,0 +1,174 @@
+"""What a running service holds, and how work gets done in it: bounded, off the event loop, on one snapshot a request."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from oakum.errors import OakumError
+from oakum.serve.access import Keys, Rate
+from oakum.serve.answers import REMEMBERED, Person
+from oakum.serve.items import ItemTable
+from oakum.serve.metrics import Metrics
+from oakum.serve.models import Served, Shelf
+from oakum.serve.problems import Problem
+from oakum.serve.settings import Settings
+from oakum.state import State, StateError
+
+T = TypeVar("T")
+
+
+class Service:
+    """The model that answers (`served`, with its item `table`), the state, keys, rates and numbers.
+
+    `served` and `table` are replaced as one value: a request takes them once and ends on what it began with.
+    """
+
+    def __init__(self, model: str | Path, state: State, settings: Settings) -> None:
+        self.settings, self.state = settings, state
+        self.metrics = Metrics()
+        self.shelf = Shelf(model)
+        self._mark = self.shelf.mark()
+        served = Served.load(self.shelf.current(), settings.index)
+        self._told = state.poll().get("items")
+        self.now: tuple[Served, ItemTable] = (served, ItemTable(served, state.items()))
+        self._tell()
+        self.keys = Keys(state, needed=settings.needs_keys)
+        self.rate = Rate(settings.most)
+        self.pool = ThreadPoolExecutor(_workers(settings.workers), "oakum-work", _alone)
+        self.running = 0
+        self._stop = threading.Event()
+        self._swap = threading.Lock()
+        self._poller = threading.Thread(target=self._watch, name="oakum-watch", daemon=True)
+
+    # --- work ---------------------------------------------------------------------------------------------------
+    async def work(self, do: Callable[..., T], *arguments: Any) -> T:
+        """Run on a worker thread. Raises `Problem` at once where too much waits, `TimeoutError` where it takes too long
+        (the thread finishes alone and its place stays taken until then)."""
+        if self.running >= self.settings.workers + self.settings.waiting:
+            raise Problem("busy", "Too many requests wait for an answer; ask again in a moment.", {"Retry-After": "1"})
+        self.running += 1
+        loop = asyncio.get_running_loop()
+        future = self.pool.submit(do, *arguments)
+
+        def done(_: Future[T]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._done)
+
+        future.add_done_callback(done)
+        return await asyncio.wait_for(asyncio.wrap_future(future), self.settings.seconds)
+
+    def _done(self) -> None:
+        self.running -= 1
+
+    async def durable(self, future: Future[Any]) -> Any:
+        """The value of a queued change of the state, once it is on disk."""
+        found = asyncio.wrap_future(future)
+        try:
+            await asyncio.wait_for(asyncio.shield(found), self.settings.seconds)
+        except TimeoutError:
+            found.add_done_callback(lambda f: f.exception())
+            detail = (
+                "The disk is slow, so it is not known whether this was stored; send it again under the same event_id."
+            )
+            raise Problem("late", detail, {"Retry-After": "1"}) from None
+        except Exception:  # which one is said in words by the state
+            return self.state.done(future)
+        return future.result()
+
+    def person(self, served: Served, user_id: str | None, **more: Any) -> tuple[Person, str | None]:
+        """Who asks, with the events stored for them; and a sentence where they could not be read, in which case the
+        answer comes from the model alone."""
+        if user_id is None:
+            return Person(**more), None
+        gone = self.state.is_forgotten(user_id)
+        try:
+            return Person(user_id=user_id, events=self.state.recent(user_id, REMEMBERED), forgotten=gone, **more), None
+        except StateError as error:
+            return Person(user_id=user_id, forgotten=gone, **more), f"answered without the latest events: {error}"
+
+    # --- life ---------------------------------------------------------------------------------------------------
+    def start(self) -> None:
+        """Begin to look for new models, items and keys."""
+        self._poller.start()
+
+    def stop(self) -> None:
+        """Finish what runs, write what waits."""
+        self._stop.set()
+        if self._poller.is_alive():
+            self._poller.join()
+        self.pool.shutdown()
+        self.state.close()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self.settings.poll):
+            try:
+                told = self.state.poll()
+                self.keys.poll()
+                self.metrics.set("oakum_state_up", 1)
+                if told.get("items") != self._told:
+                    self.retell()
+            except OakumError:
+                self.metrics.set("oakum_state_up", 0)
+            except Exception as error:
+                self.say(f"What was told of the items cannot be used: {type(error).__name__}: {error}")
+            self.reload()
+
+    def reload(self) -> None:
+        """Let another model answer where the shelf names one. What cannot be loaded is said once; the old one goes on."""
+        mark = self.shelf.mark()
+        if mark is None or mark == self._mark:
+            return
+        self._mark = mark
+        try:
+            served = Served.load(self.shelf.current(), self.settings.index)
+            with self._swap:  # not between the reading and the putting of another table
+                self.now = (served, ItemTable(served, self._items()))
+        except Exception as error:  # whatever is wrong with it, the watch goes on
+            self.metrics.add("oakum_model_loads_total", outcome="refused")
+            self.say(f"The new model is not used, the old one goes on answering: {error}")
+            return
+        self.metrics.add("oakum_model_loads_total", outcome="loaded")
+        self._tell()
+        self.say(f"Answering with {served.id}.")
+
+    def retell(self) -> None:
+        """Read anew what was told of the items."""
+        with self._swap:
+            told = self.state.poll().get("items")
+            self.now = (self.now[0], ItemTable(self.now[0], self.state.items()))
+            self._told = told
+
+    def _items(self) -> dict[str, dict[str, Any]]:
+        try:
+            return self.state.items()
+        except StateError:
+            self._told = None  # looked at again as soon as the state is back
+            return {}
+
+    def _tell(self) -> None:
+        served = self.now[0]
+        self.metrics.set("oakum_model_info", 1, model=served.id, data=served.data_version)
+
+    def say(self, text: str) -> None:
+        """A line for the operator."""
+        print(f"oakum: {text}", file=sys.stderr, flush=True)
+
+
+def _alone() -> None:
+    """Each worker uses one core: many requests at once are worth more than one spread out."""
+    import numba
+
+    numba.set_num_threads(1)
+
+
+def _workers(wanted: int) -> int:
+    """One where the parallel kernels cannot be entered from several threads."""
+    import numba
+
+    return 1 if numba.threading_layer() == "workqueue" else wanted
