@@ -1,8 +1,8 @@
-"""Defences have three doors: before training (clean), during it (plugins), after it (wrap). Defaults do nothing."""
+"""Defences have three doors: before training (clean), during it (plugins, trains), after it (wrap). Defaults do nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,10 @@ class Defence(Parameters):
     def plugins(self) -> Sequence[Spec]:
         """During training: plug-ins that make the model harder to move."""
         return ()
+
+    def trains(self, plan: Mapping[str, Any]) -> dict[str, Any]:
+        """During training: values that replace the plan's (another step, a rule that combines uploads)."""
+        return {}
 
     def wrap(self, fitted: Any, data: Dataset) -> Any:
         """After training: something that scores in the model's place."""

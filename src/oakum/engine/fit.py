@@ -133,9 +133,11 @@ def _fit_learned(
             validation = None
             if split is not None and split.valid is not None and len(split.valid):
                 validation = Validation(split, seed=seed)
-            Trainer(model, parts, train, validation, plan, seed, record, progress).train()
+            trainer = Trainer(model, parts, train, validation, plan, seed, record, progress)
+            trainer.train()
     finally:
         torch.set_num_threads(threads)
     fitted = Fitted(spec, model, schema, train, record)
     fitted.plugins = tuple(parts)
+    fitted.step = trainer.stepper
     return fitted

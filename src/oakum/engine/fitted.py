@@ -37,6 +37,7 @@ class Fitted:
         self.item_counts: NDArray[np.int64] = data.item_counts if data.has_pairs else _rows_of_items(data)
         self._suited: WeakSet[Any] = WeakSet()  # indexes over these very vectors
         self.plugins: tuple[Any, ...] = ()  # what trained along, for whoever wants to look at it; never saved
+        self.step: Any = None  # the plan's step as it ended (a federation: what server and clients kept); never saved
         self.item_table: pl.DataFrame | None = data.tables.get("items")  # one row a code: what filters may ask for
 
     @cached_property
