@@ -141,7 +141,8 @@ def fit_one(
     if defence is not None:
         data, _ = defence.clean(data)
         plugins = defence.plugins()
-    return fit(system, data, plan=plan, plugins=plugins, seed=seed, progress=progress)
+    fitted: Fitted = fit(system, data, plan=plan, plugins=plugins, seed=seed, progress=progress)
+    return fitted if defence is None else fitted.behind(defence, data)
 
 
 def judge(
@@ -260,7 +261,8 @@ def defend(defence: str | Defence, system: str | Spec, data: Dataset | Split, **
         subject: Dataset | Split = replace(data, train=cleaned)
     else:
         subject, marks = chosen.clean(data)
-    return fit(system, subject, plugins=list(chosen.plugins()), **options), marks
+    fitted: Fitted = fit(system, subject, plugins=list(chosen.plugins()), **options)
+    return fitted.behind(chosen, subject), marks
 
 
 __all__ = ["AttackResult", "Proposal", "Yardstick", "attack", "defence_of", "defend", "exposures", "fit_one", "judge"]
