@@ -189,8 +189,10 @@ def _floor(groups: Any, asked: Any, n: int, seed: int) -> float:
     return _errors(p, (generator(seed, "drawn labels").random(len(p)) < p).astype(float), k, n)[1]
 
 
-def movielens(context: Context, *, people: int = 1500, epochs: int = 8) -> Outcome:
-    """Folds 1 to 3 train a factorisation machine, fold 4 calibrates, fold 5 judges; places among the rated items."""
+def movielens(context: Context, *, people: int = 6040, epochs: int = 8) -> Outcome:
+    """Folds 1 to 3 train a factorisation machine, fold 4 calibrates, fold 5 judges; places among the rated items.
+
+    With 1,500 people the errors of both are near the noise of so many pairs, and it does not hold."""
     import numpy as np
     import polars as pl
 
@@ -281,7 +283,7 @@ CLAIMS = (
     ),
     Claim("control", "People of even noise: one curve is right on the first places too (ECE@20 < .01), and groups do no harm", "difference < .005", control, SLUGS, False, 3),
     Claim(
-        "movielens-1m", "MovieLens-1M, 1,500 people, rating > 3 by a factorisation machine: ECE@5 of one curve above its ECE, groups lower it in 4 of 5 seeds",
+        "movielens-1m", "MovieLens-1M, rating > 3 by a factorisation machine: ECE@5 of one curve above its ECE, groups lower it in 4 of 5 seeds",
         "in ≥ 4 of 5 seeds", movielens, SLUGS, True, 60,
     ),
     Claim("coat", "Coat, items at random: the same, calibrated on half of the people", "in ≥ 4 of 5 seeds", coat, SLUGS, True, 10),
