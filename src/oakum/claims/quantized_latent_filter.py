@@ -268,7 +268,7 @@ def polluted(context: Context, *, people: int = 2000, added: int = 10) -> Outcom
         chosen = np.argsort(-pull, axis=1, kind="stable")[:, :added]
         return Ragged.of([[*own.row(r), *chosen[r]] for r in range(len(own))])
 
-    found = {"no": [], "blind": [], "knowing": []}
+    found: dict[str, list[Any]] = {"no": [], "blind": [], "knowing": []}
     for target in map(int, targets):
         cases = {"no": own, "blind": with_added(np.ones_like(had), target), "knowing": with_added(kept, target)}
         for name, histories in cases.items():
