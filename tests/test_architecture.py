@@ -128,7 +128,7 @@ def test_the_hooks_are_frozen() -> None:
 
     own = lambda cls: sorted(n for n, v in vars(cls).items() if inspect.isfunction(v) and not n.startswith("_"))
     assert own(Learner) == [
-        "batches", "cached", "data", "epoch", "losses", "phases", "prepare", "put_facts", "represent", "rows", "settle", "start", "train",
+        "batches", "cached", "data", "epoch", "losses", "phases", "prepare", "put_facts", "represent", "resize", "rows", "settle", "start", "train",
     ]  # fmt: skip
     assert own(Plugin) == ["batch", "loss", "phases", "reps"]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
@@ -138,3 +140,51 @@ def test_group_advantage_is_standardised_and_silent_where_all_are_equal() -> Non
     found = losses.group_advantage(torch.tensor([1.0, 2.0, 3.0]))
     torch.testing.assert_close(found, torch.tensor([-1.0, 0.0, 1.0]) * 1.5**0.5)
     assert losses.group_advantage(torch.ones(4)).abs().sum() == 0
+
+
+def test_hinge_and_rank_weight_by_hand() -> None:
+    positive, negative = torch.tensor([1.0, 1.0]), torch.tensor([[0.9, 0.2, 1.5], [0.1, 0.0, 0.2]])
+    torch.testing.assert_close(losses.hinge(positive, negative, 0.5), torch.tensor([(0.4 + 0 + 1.0) / 3, 0.0]))
+    weight = torch.log(torch.tensor(1 + 60 * 2 / 3))
+    torch.testing.assert_close(losses.warp(positive, negative, 0.5, 60), torch.stack([weight * 1.0, torch.tensor(0.0)]))
+
+
+def test_the_rank_weight_has_no_gradient() -> None:
+    positive, negative = torch.zeros(1, requires_grad=True), torch.tensor([[0.2, -9.0]])
+    slope = torch.autograd.grad(losses.warp(positive, negative, 0.5, 100).sum(), positive)[0]
+    torch.testing.assert_close(slope, -torch.log(torch.tensor([51.0])))
+
+
+def test_a_label_parted_among_classes_is_a_mean_of_cross_entropies() -> None:
+    logits = torch.randn(3, 5)
+    codes, shares = torch.tensor([[1, 0], [2, 4], [3, 3]]), torch.tensor([[1.0, 0.0], [0.25, 0.75], [0.0, 0.0]])
+    plain = lambda c: F.cross_entropy(logits, codes[:, c], reduction="none")
+    expected = shares[:, 0] * plain(0) + shares[:, 1] * plain(1)
+    torch.testing.assert_close(losses.shared_cross_entropy(logits, codes, shares), expected)
+
+
+@given(st.integers(1, 6), st.integers(2, 9), st.floats(0.3, 5.0))
+@settings(max_examples=30, deadline=None)
+def test_distill_is_a_divergence_that_leaves_the_teacher_alone(b: int, n: int, tau: float) -> None:
+    torch.manual_seed(b * 31 + n)
+    student = torch.randn(b, n, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(b, n, dtype=torch.float64, requires_grad=True)
+    p, q = (torch.softmax(x.detach() / tau, -1) for x in (teacher, student))
+    found = losses.distill(student, teacher, tau)
+    torch.testing.assert_close(found.detach(), tau**2 * (p * (p / q).log()).sum(-1))
+    found.sum().backward()
+    assert teacher.grad is None
+    torch.testing.assert_close(student.grad, tau * (q - p))
+    shifted = losses.distill(teacher + torch.randn(b, 1, dtype=torch.float64), teacher, tau)
+    torch.testing.assert_close(shifted.detach(), torch.zeros(b, dtype=torch.float64), atol=1e-12, rtol=0)
+
+
+def test_distill_weighs_alike_at_all_high_temperatures() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 4, 12, dtype=torch.float64)
+    grads = []
+    for tau in (100.0, 1000.0):
+        student = logits[0].clone().requires_grad_()
+        losses.distill(student, logits[1], tau).sum().backward()
+        grads.append(student.grad)
+    torch.testing.assert_close(grads[0], grads[1], rtol=0.05, atol=1e-3)

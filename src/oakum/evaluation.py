@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from oakum.data import Dataset, Filter, Interactions, Queries, Ragged, Ranking
+from oakum.data.rows import labels_of
 from oakum.engine.closed import Predicts
 from oakum.engine.fitted import Fitted
 from oakum.errors import ProtocolError
@@ -81,6 +82,8 @@ def _evaluate_rows(fitted: Fitted, data: Dataset | Interactions, *, seed: int) -
     """Probabilities against labels, row by row."""
     if not len(data):
         raise ProtocolError("There is no test row to measure on.")
+    if isinstance(data, Dataset) and data.interactions.values is None:
+        labels_of(data.interactions, None, data.name)  # says what is missing, by the name of the file
     found = fitted.predictions(data)
     if isinstance(data, Dataset) and found.users is not None:  # people by the ids of their own log
         found = replace(found, users=data.interactions.users)
@@ -91,6 +94,7 @@ def _evaluate_rows(fitted: Fitted, data: Dataset | Interactions, *, seed: int) -
         notes.append(f"Always answering {rate:.3f} would have a log loss of {floor:.4f} and an AUC of 0.5.")
     else:
         notes.append("All labels are equal, so there is no AUC.")
+    notes.extend(fitted.remarks(data))
     return Evaluation(summarise_predictions(found, seed=seed), {}, tuple(notes))
 
 

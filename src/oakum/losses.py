@@ -29,6 +29,22 @@ def bpr_max(positive: Tensor, negative: Tensor, penalty: float = 1.0, other: Ten
     return torch.where(kept.any(-1), loss, torch.zeros_like(loss))
 
 
+def hinge(positive: Tensor, negative: Tensor, margin: float) -> Tensor:
+    """[margin + s⁻ − s⁺]₊, mean over negatives. [b], [b, n] -> [b]."""
+    return F.relu(margin + negative - positive.unsqueeze(-1)).mean(-1)
+
+
+def warp(positive: Tensor, negative: Tensor, margin: float, num_items: int) -> Tensor:
+    """w [margin + max s⁻ − s⁺]₊ with w = log(1 + items · share of the negatives within the margin). [b], [b, n] -> [b].
+
+    The weight stands for the rank of the positive among all items (Weston et al. 2011; Hsieh et al. 2017) and has no
+    gradient; it is 0 exactly where no negative comes within the margin.
+    """
+    impostors = (margin + negative - positive.unsqueeze(-1) > 0).detach()
+    weight = torch.log1p(num_items * impostors.to(negative.dtype).mean(-1))
+    return weight * F.relu(margin + negative.amax(-1) - positive)
+
+
 def binary_cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:
     """−log σ(s⁺) − mean log σ(−s⁻). [b], [b, n] -> [b]."""
     return F.softplus(-positive) + F.softplus(negative).mean(-1)
@@ -44,6 +60,15 @@ def against(query: Tensor, negative: Tensor) -> Tensor:
 def log_loss(logit: Tensor, label: Tensor) -> Tensor:
     """−y log σ(z) − (1 − y) log σ(−z), in nats. [b], [b] -> [b]."""
     return F.softplus(logit) - label * logit
+
+
+def shared_cross_entropy(logits: Tensor, codes: Tensor, shares: Tensor) -> Tensor:
+    """−Σ_k share_k log softmax(z)_{code_k}: the cross-entropy of a label that is parted among several classes.
+
+    [b, classes], int64 [b, k], [b, k] -> [b]; 0 where all shares are 0.
+    """
+    own = (shares * logits.gather(1, codes)).sum(-1)
+    return shares.sum(-1) * torch.logsumexp(logits, -1) - own
 
 
 def sampled_softmax(positive: Tensor, negative: Tensor, log_q: Tensor | None = None) -> Tensor:
@@ -191,6 +216,16 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     logits = logits.masked_fill(torch.eye(len(both), dtype=torch.bool, device=both.device), -torch.inf)
     own = (both[: len(a)] * both[len(a) :]).sum(-1) / temperature
     return torch.logsumexp(logits, -1).view(2, -1).mean(0) - own
+
+
+def distill(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """τ² KL(softmax(teacher / τ) ‖ softmax(student / τ)); the teacher learns nothing from it. [b, n], [b, n] -> [b].
+
+    0 where the logits differ by a constant. For large τ the gradient does not depend on τ to first order.
+    """
+    wanted = torch.log_softmax(teacher.detach() / temperature, -1)
+    found = torch.log_softmax(student / temperature, -1)
+    return temperature**2 * (wanted.exp() * (wanted - found)).sum(-1)
 
 
 def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:

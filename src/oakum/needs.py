@@ -57,7 +57,11 @@ NEEDS: Mapping[str, Need] = {
         "add a column 'timestamp', or 'position' within a history",
         lambda d: d.interactions.times is not None,
     ),
-    "values": Need("ratings or other values", "add a column 'rating'", lambda d: d.interactions.values is not None),
+    "values": Need(
+        "ratings, labels or other values",
+        "add a column 'rating' or 'label'",
+        lambda d: d.interactions.values is not None,
+    ),
     "labels": Need("labels 0 and 1 on its rows", "add a column 'label' with both", _binary),
     "fields": Need(
         "context columns on its rows",

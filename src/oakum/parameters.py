@@ -148,7 +148,8 @@ class Spec(Parameters):
     `build` sees the schema (numbers of users, items, fields), never the data, so a saved model can be rebuilt
     without its log. `unknown_ids` says what becomes of ids in a newcomer's history that the model has never seen:
     "ignore" answers from the rest and names them, "refuse" is for systems whose ids are a standard's own, where a
-    strange one is a slip of the pen.
+    strange one is a slip of the pen; "need-one" ignores like the first and refuses a history of strange ones alone, where
+    popular items would be no answer.
     """
 
     unknown_ids: ClassVar[str] = "ignore"

@@ -15,7 +15,9 @@ from oakum.audits import scorecard
 from oakum.audits.poisoning import PoisoningDrill
 from oakum.audits.record import AuditReport
 from oakum.audits.scorecard import audit
+from oakum.audits.stability import StabilityAudit
 from oakum.data.simulate import Market, simulate
+from oakum.errors import ParameterError
 from oakum.splits import split
 
 DRILL = PoisoningDrill(shares=(0.03,), attacks=("bandwagon-profiles",), seeds=1, eps=(0.1,), cures=("vat", "pca"))
@@ -58,6 +60,32 @@ def test_every_audit_finds_something_to_say(report: tuple[AuditReport, Path]) ->
         assert f.sentence.endswith((".", "%"))
         assert f.power
         assert f.loss is None or 0 <= f.loss <= 1
+
+
+def test_one_event_is_the_random_and_the_farthest_reaching_one_beside_the_seed(
+    report: tuple[AuditReport, Path],
+) -> None:
+    found = {f.subject: f for f in report[0].findings if f.slug == "one-event-stability"}
+    for subject, finding in found.items():
+        rows = [row["comparison"] for row in finding.evidence]
+        assert rows[:2] == ["a random event removed, same seed", "the farthest-reaching event removed, same seed"]
+        assert ("same log, other seed" in rows) == (subject == "bpr-mf")
+        assert finding.budget == {"edits": 1}
+        assert finding.attacked is not None
+        assert 0 < finding.attacked.value <= 1
+
+
+def test_an_attack_without_targets_is_no_drill() -> None:
+    with pytest.raises(ParameterError, match="one-event-stability"):
+        scorecard.audits_for("quick", scorecard.QUICK, attacks=("casper",))
+
+
+def test_the_full_audit_keeps_the_batches_too(parts: Any, tmp_path: Path) -> None:
+    found = audit(
+        parts, ["bpr-mf"], mode="full", folder=tmp_path, workers=1, audits=[StabilityAudit()], plan={"epochs": 3}
+    )
+    rows = [row["comparison"] for row in found.findings[0].evidence]
+    assert "the farthest-reaching event removed, batches as they were, same seed" in rows
 
 
 def test_a_baseline_is_always_there(report: tuple[AuditReport, Path]) -> None:

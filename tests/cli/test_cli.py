@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -111,6 +112,73 @@ def test_fit_with_settings_plugins_and_a_split(log: Path, tmp_path: Path) -> Non
         in oakum("fit", "bpr-mf", log, "--out", tmp_path / "x", "--set", "embedding_dim=0", code=2).stderr
     )
     assert not (tmp_path / "x").exists()
+
+
+@pytest.fixture(scope="module")
+def clicks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labelled rows in a file: two sites, a price, a column of the part."""
+    rng = np.random.default_rng(0)
+    n = 1200
+    site, price = rng.integers(0, 4, n), rng.normal(size=n)
+    chance = 1 / (1 + np.exp(-(np.array([2.0, -2.0, 1.0, -1.0])[site] + price)))
+    frame = pl.DataFrame(
+        {
+            "label": (rng.random(n) < chance).astype(int),
+            "site": [f"s{k}" for k in site],
+            "device": [f"d{k}" for k in rng.integers(0, 3, n)],
+            "price": price.round(3),
+        }
+    )
+    path = tmp_path_factory.mktemp("clicks") / "clicks.csv"
+    frame.write_csv(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("slug", "settings"),
+    [("deepfm", ["hidden=16"]), ("optinter", ["hidden=16", "embedding_dim=4", "cross_dim=2", "search_epochs=1"])],
+)
+def test_models_of_rows_are_fitted_measured_and_not_audited(
+    slug: str, settings: list[str], clicks: Path, tmp_path: Path
+) -> None:
+    sets = [x for s in (*settings, "epochs=6", "batch_size=64", "learning_rate=0.02") for x in ("--set", s)]
+    out = tmp_path / "m"
+    found = json.loads(
+        oakum("fit", slug, clicks, "--out", out, *sets, "--split", "rows", "--user", "", "--item", "", "--json").stdout
+    )
+    names = ("auc", "log_loss", "brier", "ece")
+    assert set(found["metrics"]) == set(names)
+    for name in names:
+        one = found["metrics"][name]
+        assert one["low"] <= one["value"] <= one["high"]
+        assert one["low"] < one["high"]
+    assert found["metrics"]["auc"]["value"] > 0.75
+    assert any("Always answering" in n for n in found["notes"])
+
+    shown = oakum("evaluate", out, "--test", clicks).stdout
+    assert [line.split()[0] for line in shown.splitlines()[:4]] == list(names)
+    assert "1,200 rows measured" in shown
+    frame = pl.read_csv(clicks)
+    odd = tmp_path / "odd.csv"
+    frame.drop("device").with_columns(site=pl.lit("elsewhere"), clicked=pl.col("label")).drop("label").write_csv(odd)
+    told = oakum("evaluate", out, "--test", odd, "--value", "clicked").stdout
+    assert "The rows have no column device, which the model reads" in told
+    assert "site in 100.0% of the rows (first: 'elsewhere')" in told
+    blind = tmp_path / "blind.csv"
+    frame.drop("label").write_csv(blind)
+    assert "'blind' has no label" in oakum("evaluate", out, "--test", blind, "--value", "", code=2).stderr
+    foreign = tmp_path / "foreign.csv"
+    frame.select("label", a="price").write_csv(foreign)
+    assert "none of the columns that the model reads" in oakum("evaluate", out, "--test", foreign, code=2).stderr
+
+    told = oakum("audit", clicks, "--system", slug, "--user", "", "--item", "", "--out", tmp_path / "r", code=2).stderr
+    assert f"'{slug}' predicts single rows, and every audit judges lists of items" in told
+    assert len(told.strip().splitlines()[-1].split(". ")) <= 2
+
+
+def test_a_log_of_rows_is_not_audited(clicks: Path, tmp_path: Path) -> None:
+    told = oakum("audit", clicks, "--user", "", "--item", "", "--out", tmp_path / "report", code=2).stderr
+    assert "has rows without users, and every audit judges lists of items for people" in told
 
 
 def test_attack_reports_exposure_and_counted_budget(log: Path) -> None:

@@ -28,6 +28,8 @@ def data_for(slug: str) -> Dataset:
 
 
 def kind_for(slug: str) -> Goal:
+    if load_class(slug)().untargeted:
+        return Goal((), "degrade")
     demotes = "values" in entries()[slug].needs and "demote" in load_class(slug).goals
     return Goal((3, 4), "demote" if demotes else "promote")
 
@@ -51,7 +53,7 @@ def test_settings_round_trip(slug: str) -> None:
 @pytest.mark.parametrize("slug", ATTACKS)
 @pytest.mark.parametrize("users", [1, 4])
 def test_stays_within_the_budget_and_what_it_says_is_what_is_counted(slug: str, users: int) -> None:
-    budget = Budget(users=users, clicks=users * 9)
+    budget = Budget(users=users, clicks=users * 9, edits=users)
     found = found_by(slug, budget)
     assert budget.covers(found.cost.replace(queries=0))
     assert found.change.cost() == found.cost.replace(queries=0)
@@ -72,7 +74,7 @@ def test_what_is_looked_at_is_declared_and_counted(slug: str) -> None:
 
 @pytest.mark.parametrize("slug", ATTACKS)
 def test_is_pure_and_seeded(slug: str) -> None:
-    data, budget = data_for(slug), Budget(users=3, clicks=30)
+    data, budget = data_for(slug), Budget(users=3, clicks=30, edits=2)
     before = data.digest
     a, b = (found_by(slug, budget, seed=7, data=data) for _ in range(2))
     assert replace(data).digest == before

@@ -116,3 +116,14 @@ def test_dropout_passes_the_gradient_of_what_it_kept() -> None:
     out.sum().backward()
     assert torch.equal(x.grad != 0, out != 0)
     assert set(x.grad.unique().tolist()) == {0.0, 2.0}
+
+
+def test_without_causality_every_place_sees_all_that_are_there() -> None:
+    torch.manual_seed(0)
+    open_, table = Encoder(8, 2, 2, 6, 0.0, causal=False).eval(), torch.randn(9, 8)
+    items = torch.tensor([[1, 2, 3, 4]])
+    before = open_(items, table)
+    after = open_(torch.tensor([[1, 2, 3, 5]]), table)
+    assert (before[:, 0] - after[:, 0]).abs().max() > 1e-4
+    padded = open_(torch.tensor([[-1, -1, 1, 2, 3, 4]]), table)
+    torch.testing.assert_close(padded[:, 2:], before)

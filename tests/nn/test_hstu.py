@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
 from oakum.nn import hstu  # noqa: E402
-from oakum.nn.hstu import Looks, PointwiseEncoder, gaps, pointwise_attention  # noqa: E402
+from oakum.nn.hstu import Looks, PointwiseEncoder, gaps, led, pointwise_attention  # noqa: E402
 from tests.oracles.pointwise import bucket, encode  # noqa: E402
 
 WIDTH, LENGTH = 12, 16
@@ -205,3 +205,15 @@ def test_what_is_kept_for_the_way_back_grows_with_the_events_not_with_their_squa
 
     assert kept(2000) < 2.2 * kept(1000)
     assert kept(2000) < 2000 * WIDTH * 60
+
+
+def test_what_leads_stands_right_before_the_first_event() -> None:
+    first = torch.tensor([[[-1.0], [-2.0]]]).expand(3, 2, 1)
+    tokens = torch.arange(12.0).view(3, 4, 1)
+    there = torch.tensor([[True] * 4, [False, True, True, True], [False] * 3 + [True]])
+    found, seen = led(first, tokens, there)
+    assert [found[s, seen[s], 0].tolist() for s in range(3)] == [
+        [-1, -2, 0, 1, 2, 3], [-1, -2, 5, 6, 7], [-1, -2, 11],
+    ]  # fmt: skip
+    assert (seen.sum(1) - there.sum(1)).tolist() == [2, 2, 2]
+    assert (seen.diff(dim=1) >= 0).all()

@@ -191,6 +191,30 @@ def test_a_turn_of_its_own_moves_the_recogniser_alone(monkeypatch: pytest.Monkey
     assert turns[1::2] == [(False, True, "noise")] * (len(turns) // 2)
 
 
+def test_turns_of_another_do_not_hurry_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: dict[str, list[float]] = {"softmax": [], "noise": []}
+    real = steps.central
+
+    def central(run: Any, batch: Any, moving: Any, update: Any) -> Any:
+        out = real(run, batch, moving, update)
+        rates["noise" if "noise" in out else "softmax"].append(update.param_groups[0]["lr"])
+        return out
+
+    monkeypatch.setattr(steps, "central", central)
+    fit(BASES["gru4rec"], random_log(), plan={**PLAN, "schedule": "linear"}, plugins=[ATJT(mode="apart", rate=0.02)])
+    n = len(rates["softmax"])
+    assert rates["softmax"] == pytest.approx([0.01 * (1 - k / n) for k in range(n)])
+    assert rates["noise"] == pytest.approx([0.02 * (1 - (k + 1) / n) for k in range(n)])
+
+
+def test_a_turn_takes_as_many_rows_as_the_spec_says() -> None:
+    data = random_log()
+    plugin = built(data, mode="apart", batch_size=100)
+    found = [len(b) for b in plugin.batches(data, plugin.phases()[0], Order(0, "noise", 0, 16))]
+    assert sum(found) == len(data)
+    assert set(found[:-1]) == {100}
+
+
 @pytest.mark.parametrize("at", [1, 2, 5, 8])
 def test_a_stopped_alternation_goes_on_as_if_it_had_not(
     at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -14,8 +14,9 @@ from oakum.engine.plan import Plan  # noqa: E402
 from oakum.engine.run import Run  # noqa: E402
 from oakum.errors import DataError  # noqa: E402
 from oakum.sampling.batches import Pairs  # noqa: E402
-from oakum.sampling.samplers import InDomain, Uniform  # noqa: E402
-from tests.toys import beside, random_log  # noqa: E402
+from oakum.sampling.samplers import InDomain, OnOffer, Uniform  # noqa: E402
+from oakum.sampling.sequences import Sequences  # noqa: E402
+from tests.toys import beside, log_of, random_log  # noqa: E402
 
 
 def run_on(data: object) -> Run:
@@ -55,3 +56,22 @@ def test_all_other_draws_are_as_they_were() -> None:
     found = Uniform().draw(run_on(data), batch_of([0, 1, 2], [0, 1, 2]), 3)
     assert found.items.shape == (3, 3)
     assert not any(data.matrix[u, i] for u in range(3) for i in found.items[u].tolist())
+
+
+def test_what_is_not_on_offer_yet_is_never_drawn() -> None:
+    data = log_of(
+        [(0, 4), (0, 1), (1, 2), (1, 0), (2, 3)], 3, 8
+    )  # first events at 0, 1, 2, 3, 4 seconds; 5, 6, 7 never
+    batch = Sequences(
+        torch.arange(3000) % 3, 1, None, users=torch.full((3000,), 2), items=torch.full((3000,), 1),
+        target_times=torch.tensor([1, 2, 4]).repeat(1000) * 1_000_000,
+    )  # fmt: skip
+    drawn = OnOffer().draw(run_on(data), batch, 2)
+    for row, pool in enumerate(([4, 1], [4, 1, 2], [4, 1, 2, 0])):  # of user 2, item 3 is redrawn
+        found = drawn.items[row::3].flatten().numpy()
+        counts = np.bincount(found, minlength=8)
+        assert set(np.flatnonzero(counts)) == set(pool)
+        assert (np.abs(counts[pool] - 2000 / len(pool)) < 6 * np.sqrt(2000 / len(pool))).all()
+    np.testing.assert_allclose(drawn.log_q[:3, 0], -np.log([2, 3, 5]), rtol=1e-6)
+    timeless = OnOffer(reject=False).draw(run_on(data), batch_of([0] * 500, [4] * 500), 4)
+    assert set(timeless.items.flatten().tolist()) == {0, 1, 2, 3, 4}

@@ -12,7 +12,15 @@ torch = pytest.importorskip("torch")
 
 from oakum.data import Dataset, Interactions, Ragged, Vocabulary  # noqa: E402
 from oakum.sampling.batches import Order  # noqa: E402
-from oakum.sampling.sequences import PAD, Sequences, count_sequences, pad_left, sequences  # noqa: E402
+from oakum.sampling.sequences import (  # noqa: E402
+    PAD,
+    Sequences,
+    count_prefixes,
+    count_sequences,
+    pad_left,
+    prefixes,
+    sequences,
+)
 from tests.oracles.sequences import Window, windows  # noqa: E402
 
 ITEMS = 9
@@ -143,3 +151,36 @@ def test_a_log_without_times_and_values_has_none_in_its_windows() -> None:
 def test_pad_left_keeps_the_latest() -> None:
     found = pad_left(Ragged.of([[1, 2, 3, 4], [5], []]), 3)
     np.testing.assert_array_equal(found, [[2, 3, 4], [PAD, PAD, 5], [PAD, PAD, PAD]])
+
+
+@settings(max_examples=150, deadline=None)
+@given(LOGS, st.integers(1, 6), st.integers(1, 5), st.booleans())
+def test_prefixes_hold_every_target_once_with_its_past_or_with_all_others(
+    lists: list[list[int]], max_length: int, batch_size: int, around: bool
+) -> None:
+    data, plain = dataset(lists)
+    found = []
+    for batch in prefixes(data, Order(3, "main", 1, batch_size), max_length=max_length, around=around):
+        assert len(batch.inputs) == len(batch)
+        assert (batch.inputs >= 0).any(1).all()
+        found += read_back(batch)
+    expected = []
+    for user, events in enumerate(plain):
+        for at, (item, row, time, _) in enumerate(events):
+            others = events[:at] + (events[at + 1 :] if around else [])
+            if others:
+                read = tuple((i, t, v) for i, _, t, v in others[-max_length:])
+                expected.append(Window(read, user, item, row, time))
+    assert sorted(found, key=lambda w: w.row) == sorted(expected, key=lambda w: w.row)
+    assert count_prefixes(data, around=around) == len(expected)
+
+
+def test_deleting_a_row_leaves_the_order_of_other_prefixes() -> None:
+    data, _ = dataset([[1, 2, 3, 4, 5], [2, 3, 4, 5, 6], [3, 4, 5, 6, 7]])
+    log = data.interactions
+    last = log.rows.max()
+    fewer = data.with_interactions(log.take(log.rows != last))
+    rows = lambda d: [int(r) for b in prefixes(d, Order(0, "main", 0, 1), max_length=1) for r in b.rows]
+    assert len(rows(data)) == 12
+    inside = lambda d: [int(r) for b in prefixes(d, Order(0, "main", 0, 100), max_length=1) for r in b.rows]
+    assert [r for r in inside(data) if r != last] == inside(fewer)

@@ -33,6 +33,11 @@ class Attack(Parameters):
     knowledge: ClassVar[str] = "none"
 
     @property
+    def untargeted(self) -> bool:
+        """Whether it can only degrade: it reads no targets and edits rows of the log, and everybody's lists move."""
+        return self.goals == ("degrade",)
+
+    @property
     def looks(self) -> bool:
         """Whether it looks at the victim, beyond reading the log and the catalogue."""
         return bool(self.threat & ~(Threat.LOG | Threat.CATALOGUE))

@@ -115,24 +115,45 @@ class AddProfiles:
         return sha.hexdigest()
 
 
+def _no_rows() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)
+
+
+def _no_items() -> NDArray[np.int32]:
+    return np.empty(0, np.int32)
+
+
 @dataclass(frozen=True, eq=False)
 class EditEvents:
-    """Removed rows of the log, by row id."""
+    """Edited rows of the log, all by row id: removed; given another item (`items`); preceded by a new event of the same
+    person (`before`, with the items `added`). Rows that stay keep their ids, new ones get ids above all old ones."""
 
-    remove: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    remove: NDArray[np.int64] = field(default_factory=_no_rows)
+    replace: NDArray[np.int64] = field(default_factory=_no_rows)
+    items: NDArray[np.int32] = field(default_factory=_no_items)
+    before: NDArray[np.int64] = field(default_factory=_no_rows)
+    added: NDArray[np.int32] = field(default_factory=_no_items)
 
     def apply(self, target: Dataset) -> Dataset:
-        """The log without them; all other rows keep their ids."""
+        """The edited log, over the same people and items."""
         log = target.interactions
-        return target.with_interactions(log.take(~np.isin(log.rows, self.remove)))
+        if len(self.before):
+            log = log.with_before(self.before, self.added)
+        if len(self.replace):
+            log = log.with_items(self.replace, self.items)
+        return target.with_interactions(log.without(self.remove) if len(self.remove) else log)
 
     def cost(self) -> Budget:
         """One edit a row."""
-        return Budget(edits=len(self.remove))
+        return Budget(edits=len(self.remove) + len(self.replace) + len(self.before))
 
     def digest(self) -> str:
-        """SHA-256 of the row ids."""
-        return hashlib.sha256(np.sort(self.remove).tobytes()).hexdigest()
+        """SHA-256 of what is edited, whatever the order it was named in."""
+        sha = hashlib.sha256(np.sort(self.remove).tobytes())
+        for rows, items in ((self.replace, self.items), (self.before, self.added)):
+            order = np.argsort(rows, kind="stable")
+            sha.update(b"|" + rows[order].astype(np.int64).tobytes() + items[order].astype(np.int32).tobytes())
+        return sha.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from oakum.errors import ParameterError
 from oakum.metrics import Estimate, measure
 from oakum.metrics.over_seeds import pooled
 from oakum.metrics.robustness import exposure, lift, reach, retention, target_hits, target_ndcg
+from oakum.metrics.stability import frbo, jaccard
 from oakum.metrics.statistics import estimate
 from oakum.parameters import Spec
 from oakum.seeds import generator
@@ -29,7 +30,8 @@ class AttackResult:
     before, after: exposure of the targets (T-HR@k, T-NDCG@k) on genuine people. lift: log odds of T-HR by cut-off; reach:
     share of people newly shown a target, by cut-off. quality: NDCG@10 after over before on the test part of a split, 1 =
     nothing lost; None without a test part. budget: allowed; cost: counted by the framework; knowledge: what the technique
-    had to know of the log.
+    had to know of the log. agreement: of untargeted attacks, which move everybody's lists: overlap of people's lists before and
+    after under the same seed, and beside it (given two seeds) of two seeds before.
     """
 
     attack: str
@@ -47,6 +49,7 @@ class AttackResult:
     threat: tuple[str, ...]
     knowledge: str
     seeds: tuple[int, ...]
+    agreement: dict[str, Estimate] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -66,6 +69,7 @@ class AttackResult:
             "threat": list(self.threat),
             "knowledge": self.knowledge,
             "seeds": list(self.seeds),
+            "agreement": plain(self.agreement),
         }
 
 
@@ -106,6 +110,8 @@ class Yardstick:
         out: dict[str, Any] = {}
         if len(self.targets):
             out = exposures(fitted, self.people, self.histories, self.targets, self.owned, self.k)
+        else:
+            out["lists"] = fitted.rank(Queries(self.people, self.histories), 10, where=Filter(exclude=self.histories))
         if self.truth is not None:
             ranking = fitted.rank(self.truth.queries, 10, where=self.truth.filter(), fallback=True)
             out["ndcg@10"] = measure(ranking, self.truth, ["ndcg@10"])["ndcg@10"]
@@ -159,9 +165,29 @@ def judge(
     return shown(before), shown(after), lifted, reached
 
 
+def agreement(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], *, seed: int = 0
+) -> dict[str, Estimate]:
+    """From `Yardstick.measure` without targets: rank-biased overlap and Jaccard of the first ten places of the same people,
+    before and after under the same seeds, pooled; and, where there are two seeds, of both before, and of one before with the
+    other after."""
+    out: dict[str, Estimate] = {}
+    for name, of in (("frbo@10", frbo), ("jaccard@10", jaccard)):
+        moved = [estimate(of(b["lists"], a["lists"], 10), seed=seed) for b, a in zip(before, after, strict=True)]
+        out[name] = _share(pooled(moved))
+        if len(before) > 1:
+            out[f"{name}, another seed"] = estimate(of(before[0]["lists"], before[1]["lists"], 10), seed=seed)
+            out[f"{name}, both"] = estimate(of(before[0]["lists"], after[1]["lists"], 10), seed=seed)
+    return out
+
+
 def _share(e: Estimate) -> Estimate:
     """A share's interval ends at 0 and 1."""
     return replace(e, low=max(0.0, e.low), high=min(1.0, e.high))
+
+
+#: Looks at the victim that an untargeted technique gets by default.
+EDIT_QUERIES = 5000
 
 
 def attack(
@@ -188,11 +214,15 @@ def attack(
 
     targets: item ids (default: five cold items drawn by `seed`). users: fake accounts as a share of the people, each
     with as many events as a person has; queries: looks at the victim; or give a whole `budget`. Only genuine people without the target count.
+    An untargeted technique has no targets; it edits one row by default and is measured by the agreement of people's lists.
     """
     from oakum.catalogue import load_class
 
     attacker: Attack = load_class(technique, "attack")() if isinstance(technique, str) else technique
     train = data.train if isinstance(data, Split) else data
+    if attacker.untargeted:
+        goal = Goal((), "degrade")
+        budget = budget or Budget(edits=1, queries=queries or (EDIT_QUERIES if attacker.looks else 0))
     if goal is None:
         if targets is None:
             goal = cold_targets(train, seed=seed)
@@ -234,6 +264,7 @@ def attack(
         threat=tuple(str(t.name) for t in attacker.threat),
         knowledge=attacker.knowledge,
         seeds=tuple(seeds),
+        agreement=agreement(before, after, seed=seed) if not goal.targets else {},
     )
 
 

@@ -71,8 +71,10 @@ class PoisoningDrill(Audit):
 
     def _plugin(self, slug: str, system: System, eps: float) -> Defence:
         # It begins after a sixth of the epochs, as in the papers (5 of 30), however few the audit trains.
-        size = {"eps": eps} if has_size(slug) else {}
-        return Training(plugin=load_class(slug)(begin=min(4, int(system.plan.get("epochs", 30)) // 6), **size))
+        found = load_class(slug)
+        settings = {"eps": eps, "begin": min(4, int(system.plan.get("epochs", 30)) // 6)}
+        own = {f.name for f in fields(found)}
+        return Training(plugin=found(**{n: v for n, v in settings.items() if n in own}))
 
     def sized(self, system: System) -> list[str]:
         """The cures whose size has to be chosen."""

@@ -23,7 +23,7 @@ from oakum.audits.popularity import PopularityAudit
 from oakum.audits.record import AuditReport, Finding
 from oakum.audits.stability import ChurnAudit, StabilityAudit
 from oakum.audits.trials import Trial, run_trials, settle
-from oakum.catalogue import entry, load_class
+from oakum.catalogue import entries, entry, load_class
 from oakum.data import Dataset
 from oakum.data.describe import describe
 from oakum.engine.fit import schema_of, spec_is_learned
@@ -80,7 +80,11 @@ def audits_for(
     """The audits of a run, in the order of the report. attacks, defences: slugs in place of the mode's own; the full
     audit, and whoever names some, gets the whole grid of them."""
     for slug in attacks:
-        entry(slug, "attack")
+        if load_class(slug, "attack")().untargeted:
+            raise ParameterError(
+                f"'{slug}' has no targets, so the drill cannot measure it. The audit 'one-event-stability' runs it in every "
+                "report, and `oakum attack` by itself."
+            )
     for slug in defences:
         defence_of(slug)
     chosen: dict[str, Any] = {
@@ -200,6 +204,9 @@ def prepare(
     plan: Mapping[str, Any] | None,
 ) -> Subject:
     """Who is audited, on whom."""
+    names = list(systems) or list(default_systems(parts.train, mode))
+    specs = [load_class(entry(s, "model").slug)() if isinstance(s, str) else s for s in names]
+    _lists_only(specs, parts.train)
     data = parts.train_and_valid
     if parts.history is not None:
         raise ParameterError("An audit needs a split over events, not over users; use time, leave-last or holdout.")
@@ -225,8 +232,6 @@ def prepare(
     known = truth.users[truth.histories.lengths > 0]
     count = min(len(known), int(settings["newcomers"]))
     newcomers = np.sort(rng.choice(known, count, replace=False)).astype(np.int32)
-    names = list(systems) or list(default_systems(data, mode))
-    specs = [load_class(entry(s, "model").slug)() if isinstance(s, str) else s for s in names]
     if not any(s.slug in BASELINES for s in specs):
         specs.insert(0, load_class("popularity")())
     chosen = []
@@ -247,6 +252,22 @@ def prepare(
         split=parts, data=data, truth=truth, users=users, test_rows=np.arange(len(truth)), newcomers=newcomers,
         systems=chosen, seeds=seeds, mode=mode, seed=seed,
     )  # fmt: skip
+
+
+def _lists_only(specs: Sequence[Spec], data: Dataset) -> None:
+    """The audits judge lists for people: refuse systems, and logs, that are of single rows."""
+    of_rows = [s.slug for s in specs if (e := entries().get(s.slug)) is not None and e.task == ("ctr",)]
+    cure = "measure it by `oakum fit SYSTEM LOG --split rows` and `oakum evaluate` (auc, log_loss, brier, ece with intervals)"
+    if of_rows:
+        raise ParameterError(
+            f"'{of_rows[0]}' predicts single rows, and every audit judges lists of items, so none applies to it: {cure}, "
+            "or audit a system that ranks."
+        )
+    if not data.has_pairs:
+        raise DataError(
+            f"'{data.name}' has rows without {'users' if not len(data.users) else 'items'}, and every audit judges lists of "
+            f"items for people, so none applies to it: {cure}, or name the columns (--user, --item)."
+        )
 
 
 def tune(subject: Subject, store: Path | None, workers: int, progress: Progress) -> Subject:

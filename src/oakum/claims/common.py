@@ -27,6 +27,46 @@ def quality(fitted: Any, split: Any, names: tuple[str, ...] = ("recall@20", "ndc
     return {n: float(np.mean(v)) for n, v in measure(ranking, truth, names).items()}
 
 
+def values_by_user(fitted: Any, split: Any, name: str = "ndcg@10") -> Any:
+    """One value a test user, float [users]: as `quality`, before the mean."""
+    from oakum.metrics import measure
+
+    truth = split.truth().within(fitted.candidates)
+    k = int(name.partition("@")[2])
+    return np.asarray(measure(fitted.rank(truth.queries, k, where=truth.filter(), fallback=True), truth, [name])[name])
+
+
+def chance_above(fitted: Any, split: Any, block: int = 256) -> Any:
+    """AUC of each test user, float [users]: the share of the items not had that score below the one that came, ties one half.
+
+    One relevant item a user (a split that leaves the last event out); items without a training event are left out.
+    """
+    truth = split.truth()
+    out = np.full(len(truth), np.nan)
+    for start in range(0, len(truth), block):
+        part = truth.take(np.arange(start, min(len(truth), start + block)))
+        scores = fitted.score(part.queries).astype(np.float64)
+        scores[part.histories.owners(), part.histories.items] = np.nan
+        own = scores[np.arange(len(part)), part.relevant.items[part.relevant.offsets[:-1]]][:, None]
+        others = np.isfinite(scores).sum(1) - 1
+        below = (scores < own).sum(1) + ((scores == own).sum(1) - 1) / 2
+        out[start : start + len(part)] = np.where(np.isfinite(own[:, 0]), below / np.maximum(others, 1), np.nan)
+    return out
+
+
+def apart(a: Any, b: Any) -> Any:
+    """Mean of a − b over the same users with its interval, pooled over seeds. a, b: one array of values by user a seed."""
+    from oakum.metrics.over_seeds import pooled
+    from oakum.metrics.statistics import estimate
+
+    return pooled([estimate(x - y) for x, y in zip(a, b, strict=True)])
+
+
+def mean(runs: Any) -> float:
+    """The mean over users, then over seeds."""
+    return float(np.mean([np.nanmean(r) for r in runs]))
+
+
 def figures(values: dict[str, float], digits: int = 4) -> str:
     """'recall@20 0.2646, ndcg@20 0.2062'."""
     return ", ".join(f"{k} {v:.{digits}f}" for k, v in values.items())

@@ -25,7 +25,7 @@ def _sasrec(data_dir: Any, loss: str, epochs: int, seed: int) -> tuple[dict[str,
     from oakum.models.sequential.sasrec import SASRec
 
     parts = _beauty(data_dir)
-    plan = {"epochs": epochs, "evaluate_every": 3, "batch_size": 256, "learning_rate": 2e-3, "threads": 4}
+    plan = {"epochs": epochs, "evaluate_every": 3, "batch_size": 256, "learning_rate": 2e-3}
     fitted = fit(SASRec(loss=loss), parts, plan=plan, seed=seed)  # type: ignore[arg-type]
     return quality(fitted, parts, ("hit_rate@10", "ndcg@10")), fitted.record.seconds
 
@@ -70,7 +70,9 @@ def against_markov(context: Context) -> Outcome:
     others: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("popularity", "popularity", {}),
         ("markov 0.8", "markov", {"decay": 0.8}),
+        ("markov 0.8, counts", "markov", {"decay": 0.8, "normalise": False}),
         ("item-knn", "item-knn", {}),
+        ("item-knn 0.8", "item-knn", {"k": 100, "shrink": 10.0, "side": "history", "decay": 0.8}),
     )
     for name, slug, settings in others:
         rows[name] = quality(fit(slug, parts.train_and_valid, **settings), parts, ("hit_rate@10", "ndcg@10"))

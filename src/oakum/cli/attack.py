@@ -17,6 +17,7 @@ def run(
         list[str], typer.Option(help="An item id to promote; repeat for several (default: five cold items).")
     ] = [],  # noqa: B006
     users: Annotated[str, typer.Option(help="Fake accounts: a number, or a share such as 1%.")] = "1%",
+    edits: Annotated[int, typer.Option(help="Edited rows, for techniques that edit the log.")] = 1,
     queries: Annotated[
         int, typer.Option(help="Looks at the victim that the technique may have, for those that look.")
     ] = 0,
@@ -30,7 +31,7 @@ def run(
     """Attack a system on a log: exposure of the targets before and after, with intervals, and the budget as counted."""
     from oakum.api import spec_from_text
     from oakum.attacks.base import Budget, Goal, budget_for, share_of
-    from oakum.attacks.drill import attack, defence_of
+    from oakum.attacks.drill import EDIT_QUERIES, attack, defence_of
     from oakum.audits.scorecard import FULL, audit_plan
     from oakum.catalogue import load_class
     from oakum.engine.fit import spec_is_learned
@@ -47,17 +48,23 @@ def run(
     per = length.clicks // max(1, length.users)
     budget = Budget(users=accounts, clicks=accounts * per, queries=queries)
     goal: Goal | None = None
+    if technique_.untargeted:
+        budget = Budget(edits=edits, queries=queries or (EDIT_QUERIES if technique_.looks else 0))
     with Shown(f"Attacking {system}") as progress:
         result = attack(
             technique_, spec, parts, targets=list(target) or None, goal=goal, budget=budget, plan=plan or None,
             defence=defence_of(defence) if defence else None, seeds=[seed + i for i in range(seeds)], seed=seed,
             progress=progress,
         )  # fmt: skip
+    spent = f"{result.cost.edits} edited rows" if technique_.untargeted else ""
     lines = [
-        f"{technique} against {system}: {result.cost.users} accounts, {result.cost.clicks} events, targets {list(result.targets)}"
+        f"{technique} against {system}: {spent}"
+        if spent
+        else f"{technique} against {system}: {result.cost.users} accounts, {result.cost.clicks} events, targets {list(result.targets)}"
     ]
     lines += [f"{n:10} before {result.before[n]}   after {result.after[n]}" for n in result.before]
     lines += [f"{n:10} log-odds lift {result.lift[n]}   people newly reached {result.reach[n]}" for n in result.lift]
+    lines += [f"lists that agree, {n:24} {e}" for n, e in result.agreement.items()]
     if result.quality is not None:
         lines.append(f"NDCG@10 of genuine people after over before {result.quality}")
     show(result.to_json(), as_json, lines)

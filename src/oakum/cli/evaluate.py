@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -16,6 +16,10 @@ def run(
     test: Annotated[str, typer.Option(help="Held-out events: user_id, item_id, or one user and its items a line.")],
     k: Annotated[str, typer.Option(help="Cut-offs, separated by commas.")] = "10,20",
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    user: Annotated[Optional[str], typer.Option(help="Column of the user.")] = None,  # noqa: UP045
+    item: Annotated[Optional[str], typer.Option(help="Column of the item.")] = None,  # noqa: UP045
+    value: Annotated[Optional[str], typer.Option(help="Column of the value.")] = None,  # noqa: UP045
+    time: Annotated[Optional[str], typer.Option(help="Column of the time.")] = None,  # noqa: UP045
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a saved model on held-out events: all items ranked, training items removed, an interval on every number.
@@ -25,7 +29,11 @@ def run(
     from oakum import evaluation, store
 
     fitted = store.load(model)
-    found = evaluation.evaluate(fitted, read_log(test), k=cuts(k), seed=seed)
+    # A model of rows without users has columns only: none of them is to be taken for people.
+    user, item = (
+        "" if name is None and not len(ids) else name for name, ids in ((user, fitted.users), (item, fitted.items))
+    )
+    found = evaluation.evaluate(fitted, read_log(test, user, item, value, time), k=cuts(k), seed=seed)
     lines = [f"{n:18} {e}" for n, e in found.metrics.items()]
     show(found.to_json(), as_json, [*lines, *found.notes])
 

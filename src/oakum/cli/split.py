@@ -14,7 +14,7 @@ def run(
     log: Annotated[str, typer.Argument(help="A log.")],
     out: Annotated[Path, typer.Option(help="Folder for train.parquet, valid.parquet and test.parquet.")],
     rule: Annotated[
-        str, typer.Option(help="auto, time, leave-last, holdout, users, cold-items, rows, published.")
+        str, typer.Option(help="auto, time, leave-last, holdout, users, cold-items, popular-given, rows, published.")
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of random rules.")] = 0,
     target: Annotated[Optional[str], typer.Option(help="Ask for this domain only; items need a column domain.")] = None,  # noqa: UP045

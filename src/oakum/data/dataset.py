@@ -161,11 +161,16 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the events, the ids and the tables: the identity that run records name."""
+        """SHA-256 of the events, the ids, the tables and the relations: the identity that run records name."""
         sha = hashlib.sha256(self.interactions.digest().encode())
         for ids in (self.users.ids, self.items.ids):
             sha.update("\x1f".join(map(str, ids.to_list())).encode())
         for name in sorted(self.tables):
             sha.update(name.encode())
             sha.update(repr(self.tables[name].hash_rows(seed=1).to_list()).encode())
+        for name in sorted(self.relations):
+            edges = self.relations[name]
+            sha.update(f"{name}:{edges.source}:{edges.target}".encode())
+            for column in (edges.sources, edges.targets, edges.weights, edges.times):
+                sha.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
         return sha.hexdigest()

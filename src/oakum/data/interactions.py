@@ -108,6 +108,57 @@ class Interactions:
             {k: both(self.fields.get(k), other.fields.get(k), 0) for k in names},
         )
 
+    def _at(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
+        order = np.argsort(self.rows, kind="stable")
+        rows = np.asarray(rows, np.int64)
+        at: NDArray[np.int64] = (
+            order[np.minimum(np.searchsorted(self.rows[order], rows), max(0, len(self) - 1))] if len(self) else order
+        )
+        missing = rows[self.rows[at] != rows] if len(self) else rows
+        if len(missing):
+            raise DataError(
+                f"There is no row {int(missing[0])} in this log of {len(self)} rows; name rows that it has."
+            )
+        return at
+
+    def without(self, rows: NDArray[np.integer]) -> Interactions:
+        """The events but those of these row ids; all others keep their ids. Rows that are not there are no error."""
+        return self.take(~np.isin(self.rows, rows))
+
+    def with_items(self, rows: NDArray[np.integer], items: NDArray[np.integer]) -> Interactions:
+        """The same events, those of these row ids with other items. `DataError` for a row that is not there."""
+        changed = self.items.copy()
+        changed[self._at(rows)] = items
+        return replace(self, items=changed)
+
+    def with_before(self, rows: NDArray[np.integer], items: NDArray[np.integer], *, above: int = -1) -> Interactions:
+        """An event more just before each of these rows: same person, one microsecond earlier, with the item given.
+
+        All else is as in the row it precedes. The new row ids lie above all of this log, and above `above`. `DataError`
+        where the log has no times (there is no "just before" then) or lacks a row.
+        """
+        if self.times is None:
+            raise DataError(
+                "An event can be put just before another only where the log has times; give a column of them."
+            )
+        copies = self.take(self._at(rows))
+        start = max(above, int(self.rows.max(initial=-1))) + 1
+        added = replace(
+            copies,
+            items=np.asarray(items, np.int32),
+            times=None if copies.times is None else copies.times - 1,
+            rows=np.arange(start, start + len(copies), dtype=np.int64),
+        )
+        both = lambda a, b: None if a is None or b is None else np.concatenate([a, b])
+        return Interactions(
+            np.concatenate([self.users, added.users]),
+            np.concatenate([self.items, added.items]),
+            both(self.values, added.values),
+            both(self.times, added.times),
+            np.concatenate([self.rows, added.rows]),
+            {k: np.concatenate([v, added.fields[k]]) for k, v in self.fields.items()},
+        )
+
     def order(self) -> NDArray[np.int64]:
         """Positions sorted by user, then time, then row id: the one order that histories follow."""
         keys: Sequence[NDArray[Any]] = (self.rows, self.users)

@@ -59,12 +59,12 @@ class Ragged:
         if len(self) == 0:
             return Ragged.empty(len(which))
         lengths = np.where(known, self.lengths[safe], 0)
-        return self._gather(np.where(known, self.offsets[safe], 0), lengths)
+        return self.slices(np.where(known, self.offsets[safe], 0), lengths)
 
     def tail(self, n: int) -> Ragged:
         """The last `n` events of every row."""
         keep = np.minimum(self.lengths, n)
-        return self._gather(self.offsets[1:] - keep, keep)
+        return self.slices(self.offsets[1:] - keep, keep)
 
     def keep(self, mask: NDArray[np.bool_]) -> Ragged:
         """The events where the mask [e] is true, every row in its order."""
@@ -78,7 +78,8 @@ class Ragged:
         """The rows without the events of other items than these, bool [items]."""
         return self.keep(items[self.items])
 
-    def _gather(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Ragged:
+    def slices(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Ragged:
+        """Any stretches of the flat array as rows of their own, by where they start and how long they are."""
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         index = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])

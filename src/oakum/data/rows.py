@@ -111,8 +111,45 @@ class RowCoder:
         return cls(**coders, **tables)
 
     def encode(self, log: Interactions) -> tuple[Codes, Values]:
-        """Slots of the rows of a log over the codes of the training data: int32 and float32 [n, slots]."""
+        """Slots of the rows of a log over the codes of the training data: int32 and float32 [n, slots].
+
+        Raises `DataError` where the rows have nothing that a field reads: no column of the context, nobody and nothing known.
+        """
+        own = [f.name for f in self.context.fields]
+        strange = not (self.user.fields and (log.users >= 0).any()) and not (
+            self.item.fields and (log.items >= 0).any()
+        )
+        if len(log) and own and strange and not any(name in log.fields for name in own):
+            raise DataError(
+                f"These rows have none of the columns that the model reads ({_listed(own)}) and no user or item that it knows; "
+                f"name the columns as in training (they have: {_listed(list(log.fields)) or 'none'})."
+            )
         return self.join(log.users, log.items, *self.context.encode(log.fields, len(log)))
+
+    def remarks(self, log: Interactions) -> tuple[str, ...]:
+        """What these rows lack and what training did not know of them, in a sentence each."""
+        out = []
+        lacking = [f.name for f in self.context.fields if f.name not in log.fields]
+        if lacking:
+            out.append(
+                f"The rows have no column {_listed(lacking)}, which the model reads: it takes the values as missing."
+            )
+        shares = []
+        for name, codes in (("user", log.users), ("item", log.items)):
+            if name in self.layout.names and (codes < 0).any():
+                shares.append((float((codes < 0).mean()), name, ""))
+        for field in self.context.fields:
+            if field.name in log.fields and field.kind != "numeric":
+                unknown = (field.encode(log.fields[field.name])[0] == UNKNOWN).any(1)
+                if unknown.any():
+                    first = log.fields[field.name][int(np.flatnonzero(unknown)[0])]
+                    shares.append((float(unknown.mean()), field.name, f" (first: {str(first)!r})"))
+        if shares:
+            said = [f"{name} in {share:.1%} of the rows{first}" for share, name, first in sorted(shares, reverse=True)]
+            out.append(
+                f"Values that training did not know, or met too seldom, share one vector a field: {_listed(said, 5)}."
+            )
+        return tuple(out)
 
     def join(self, users: Ids, items: Ids, codes: Codes, values: Values) -> tuple[Codes, Values]:
         """Slots of users and items (codes [n], -1 unknown) beside slots of the context [n, slots]."""
@@ -147,8 +184,8 @@ def labels_of(log: Interactions, positive_from: float | None, name: str = "log")
     """Labels 0 or 1 of the rows: the values as they are, or whether they reach `positive_from`."""
     if log.values is None:
         raise DataError(
-            f"'{name}' has no label: a column of 0 and 1 (click, label) is what a model of rows learns from. Name it with "
-            "value=NAME."
+            f"'{name}' has no label: a column of 0 and 1 (click, label) is what a model of rows learns from and is measured "
+            "on. Name it with value=NAME."
         )
     if positive_from is not None:
         return (log.values >= positive_from).astype(np.float32)
@@ -160,6 +197,11 @@ def labels_of(log: Interactions, positive_from: float | None, name: str = "log")
             "which value on a row is positive: positive_from=4, for example."
         )
     return log.values
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    """'a, b and 3 more'."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _tables(coders: Mapping[str, Coder], data: Dataset) -> dict[str, Any]:

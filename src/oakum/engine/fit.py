@@ -132,6 +132,7 @@ def _fit_learned(
                 raise ParameterError(f"'{spec.slug}' brings a training plan but builds a closed-form model.")
             parts = [p.build(schema_of(p, train)) for p in plugins]
             if init is not None:
+                model.resize(init.model.state_dict())
                 model.load_state_dict(init.model.state_dict())
             validation = None
             if split is not None and split.valid is not None and len(split.valid):

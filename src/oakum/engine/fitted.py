@@ -101,6 +101,11 @@ class Fitted:
         """Probabilities beside the labels of the rows, as the metrics take them."""
         return self._rows().predictions(self._own(data))
 
+    def remarks(self, data: Dataset | Interactions) -> tuple[str, ...]:
+        """What rows lack of what the model reads, and what it does not know of them: sentences to go with the answers."""
+        own = getattr(self.model, "remarks", None)
+        return () if own is None else tuple(own(self._own(data)))
+
     def _rows(self) -> Any:
         if not isinstance(self.model, Predicts):
             raise ParameterError(
@@ -209,6 +214,11 @@ class Fitted:
             if ignored and self.spec.unknown_ids == "refuse":
                 known = [str(i) for i in self.items.ids.to_list()]
                 raise ParameterError(f"The model knows no item {ignored[0]!r}.{nearest(str(ignored[0]), known)}")
+            if ignored and self.spec.unknown_ids == "need-one" and len(ignored) == len(codes):
+                raise ParameterError(
+                    f"The model knows none of the {len(codes)} items given (first: {ignored[0]!r}); name at least one of "
+                    f"the {len(self.items):,} it was trained on.{nearest(str(ignored[0]), map(str, self.items.ids.to_list()))}"
+                )
             queries = Queries(np.array([-1], np.int32), Ragged.of([codes[codes >= 0].tolist()]))
             names: list[Any] = [None]
         else:

@@ -38,6 +38,9 @@ class Phase:
     steps: length of a turn in an alternation (None: a whole pass). every: a plug-in's turn comes after so many of
     the model's steps. epochs, learning_rate: None takes the plan's. own: a plug-in's phase with its own batches.
     looks: whether the validation part is looked at after its epochs; not in a phase before which the model cannot score.
+    alone: judged by itself (a search): the next phase starts from its best weights and is compared with none before.
+    after: a plug-in's phase that comes when the model's own are done: the model's last phase once more, with the epochs
+    and the learning rate given here and a fresh optimiser, from the best weights so far; its last weights are kept.
     """
 
     name: str = "main"
@@ -49,6 +52,8 @@ class Phase:
     learning_rate: float | None = None
     own: bool = False
     looks: bool = True
+    alone: bool = False
+    after: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -68,8 +73,14 @@ class Learner(nn.Module):
         """Called at every start, also of a resumed run: hooks, parametrisations."""
 
     def prepare(self, data: Dataset, phase: Phase) -> Facts:
-        """What must be known of the data before a phase: graphs, counts, codes; saved beside the weights."""
+        """What must be known of the data before a phase: graphs, counts, codes; saved beside the weights.
+
+        Parameters may be made anew here (a search that keeps some tables); `resize` then follows when weights are put in.
+        """
         return {}
+
+    def resize(self, state: Mapping[str, Tensor]) -> None:
+        """Called before the weights `state` are put in: a learner whose sizes changed in training takes theirs."""
 
     def epoch(self, run: Run) -> None:
         """Called before each epoch; what it changes is saved, so a resumed run does not repeat it."""

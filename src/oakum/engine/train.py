@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,15 @@ def device_of(plan: Plan) -> torch.device:
 
 
 def stages_of(model: Model, plugins: Sequence[Plugin]) -> list[tuple[Phase, ...]]:
-    """The model's phases as tuples; phases of plug-ins join the last stage."""
+    """The model's phases as tuples; phases of plug-ins join the last stage, or follow it where they come `after`."""
     stages = [p if isinstance(p, tuple) else (p,) for p in model.phases()]
     own = [p for plugin in plugins for p in flat_phases(plugin.phases())]
-    if own:
-        stages[-1] = (*stages[-1], *own)
+    stages[-1] = (*stages[-1], *(p for p in own if not p.after))
+    first, *others = stages[-1]
+    for p in own:
+        if p.after:
+            once_more = replace(first, epochs=p.epochs, learning_rate=p.learning_rate, after=True, looks=False)
+            stages.append((once_more, *others))
     return stages
 
 
@@ -119,6 +124,7 @@ class Trainer:
                 for k, v in tensors.items()
                 if k.startswith(f"{name}/{kind}/")  # noqa: B023
             }
+            learner.resize(part("weights"))
             learner.load_state_dict(part("weights"))
             learner.put_facts(part("facts"))
         self.best = {k[5:]: v.to(self.device) for k, v in tensors.items() if k.startswith("best/")}
@@ -146,8 +152,7 @@ class Trainer:
             raise Interrupted(f"Stopped {self._where()}.") from None
         except KeyboardInterrupt:  # in the middle of something: what was saved last stands
             raise Interrupted(f"Stopped at once {self._where()}, where a whole state was kept last.") from None
-        if self.best:
-            self.model.load_state_dict(self.best)
+        self._take_best()
         for learner in self.learners.values():
             learner.eval()
         self.record.seconds = round(time.monotonic() - began, 3)
@@ -162,26 +167,43 @@ class Trainer:
 
     def _stage(self, index: int, stage: tuple[Phase, ...], resumed: dict[str, Tensor] | None) -> None:
         main = stage[0]
-        moving = [self._moving(phase) for phase in stage]
-        self.updates = [steps.optimiser(self.plan, m, p.learning_rate) for p, m in zip(stage, moving, strict=True)]
-        self.run.phase = main
-        if resumed is not None and self.place["prepared"]:
-            for i, update in enumerate(self.updates):
-                checkpoint.unpack_optimiser(update, resumed, f"optimiser{i}")
-        else:
+        self.run.phase, self.run.epoch, self.run.step = main, 0, 0
+        going_on = resumed is not None and bool(self.place.get("prepared"))
+        if not going_on:
             self.place.update(stage=index, epoch=0, step=0, rate_step=0)
             self.bad = 0  # patience counts within a stage
+            if main.after:
+                self._begin_anew()
             self.run.seed_step()
             for learner in self.learners.values():
                 learner.put_facts(learner.prepare(self.base, main))
-            self.place["prepared"] = True
+        moving = [self._moving(phase) for phase in stage]
+        self.updates = [steps.optimiser(self.plan, m, p.learning_rate) for p, m in zip(stage, moving, strict=True)]
+        if going_on:
+            assert resumed is not None
+            for i, update in enumerate(self.updates):
+                checkpoint.unpack_optimiser(update, resumed, f"optimiser{i}")
+        self.place["prepared"] = True
         # A plan without epochs trains nothing, whatever a phase asks for.
         epochs = self.plan.epochs if main.epochs is None or not self.plan.epochs else main.epochs
         for epoch in range(self.place["epoch"], epochs):
             self.place["epoch"] = epoch
             if not self._epoch(stage, moving, epoch, epochs):
                 break
+        if main.alone:
+            self._begin_anew()
         self.place.update(prepared=False, stage=index + 1, epoch=0, step=0)
+
+    def _take_best(self) -> None:
+        """Put the best weights back, where the validation part was looked at."""
+        if self.best:
+            self.model.resize(self.best)
+            self.model.load_state_dict(self.best)
+
+    def _begin_anew(self) -> None:
+        """From the best weights on, which nothing later is compared with."""
+        self._take_best()
+        self.best, self.best_value = {}, -float("inf")
 
     def _moving(self, phase: Phase) -> list[nn.Parameter]:
         owner = owner_of(phase, self.model, self.plugins)
@@ -220,7 +242,7 @@ class Trainer:
             for learner in self.learners.values():
                 learner.settle()
             self.place["step"] = at + 1
-            self.place["rate_step"] += 1
+            self.place["rate_step"] += turn == 0  # a schedule is laid out by the first phase's steps
             share = (epoch + min(1.0, (at + 1) / max(1, total))) / epochs
             self.progress.update(share, f"epoch {epoch + 1}/{epochs}")
             self._stop_if_asked()

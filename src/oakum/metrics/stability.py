@@ -48,6 +48,22 @@ def jaccard(first: Ranking, second: Ranking, k: int) -> Floats:
     return np.asarray(_overlap(first, second, k, 0.9)[:, 3])
 
 
+def rank_list_sensitivity(first: Ranking, second: Ranking, k: int = 10) -> dict[str, Floats]:
+    """Agreement of two sets of lists by the three similarities of the literature and their finite form, each [q]; the mean of
+    one is its RLS, 1 = the same lists (Oh et al. 2022).
+
+    frbo@k, jaccard@k: of the first k places. rbo (p = 0.9) and average_overlap: of whole lists as long as both are; the
+    latter is what the reference computes under the name of RBO, 0.5 for independent orders of everything.
+    """
+    whole = min(first.k, second.k)
+    return {
+        f"frbo@{k}": frbo(first, second, k),
+        f"jaccard@{k}": jaccard(first, second, k),
+        "rbo": rbo(first, second, whole),
+        "average_overlap": average_overlap(first, second, whole),
+    }
+
+
 def churn(first: Ranking, second: Ranking, k: int) -> Floats:
     """Share of the (longer) list that the other does not hold: 0 none changed, 1 all, [q]."""
     return np.asarray(_overlap(first, second, k, 0.9)[:, 4])

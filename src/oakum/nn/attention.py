@@ -39,6 +39,12 @@ def causal_mask(there: Tensor, together: int = 1) -> Tensor:
     return mask.unsqueeze(1)
 
 
+def open_mask(there: Tensor) -> Tensor:
+    """As `causal_mask`, where every place sees all places that are there: bool [s, 1, t, t] from bool [s, t]."""
+    itself = torch.eye(there.shape[1], dtype=torch.bool, device=there.device)
+    return (there[:, None, :] | itself).unsqueeze(1)
+
+
 class Block(nn.Module):
     """x + Attention(LN(x)), then x + Net(LN(x)): pre-normalised, residual (the variant that ranks best of three).
 
@@ -73,15 +79,17 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Embeds item sequences and lets each place read the places before it.
+    """Embeds item sequences and lets each place read the places before it, or all of them (causal=False).
 
     Positions are counted from the end of the window (0 is the latest event), so a short history is read as the end of
     a long one. Padding (-1) is neither read nor trained; batch mates and the width of the padding change nothing.
     """
 
-    def __init__(self, width: int, num_layers: int, num_heads: int, max_length: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, num_layers: int, num_heads: int, max_length: int, dropout: float, *, causal: bool = True
+    ) -> None:
         super().__init__()
-        self.dropout = dropout
+        self.dropout, self.causal = dropout, causal
         self.positions = nn.Embedding(max_length, width)
         nn.init.normal_(self.positions.weight, std=0.02)
         self.blocks = nn.ModuleList(Block(width, num_heads, dropout) for _ in range(num_layers))
@@ -99,7 +107,7 @@ class Encoder(nn.Module):
         t, d = vectors.shape[1:]
         x = vectors * d**0.5 + self.positions(torch.arange(t - 1, -1, -1, device=vectors.device))
         x = dropped(x, self.dropout, self.training) * there.unsqueeze(-1)
-        mask = causal_mask(there)
+        mask = causal_mask(there) if self.causal else open_mask(there)
         for block in self.blocks:
             x = block(x, mask)
         out: Tensor = self.norm(x)

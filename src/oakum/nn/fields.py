@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from oakum.data.crosses import Pair
 from oakum.data.fields import Layout
 
 
@@ -41,6 +42,55 @@ class FieldEmbedding(nn.Module):
             return vectors
         parts = [vectors[:, a:b].sum(1, keepdim=True) if many else vectors[:, a:b] for a, b, many in self.runs]
         return torch.cat(parts, 1)
+
+
+class CrossEmbedding(nn.Module):
+    """Pairs of values -> one vector a pair of fields: that of the cross where it has a code of its own, else the pair's "rare".
+
+    Rows of a pair: "rare" (starts at zero), then its crosses in the order of their keys. Memory 4 · (pairs + crosses) · d bytes
+    of weights; time log2(crosses) a look-up.
+    """
+
+    def __init__(
+        self, pairs: Sequence[Pair], kept: Sequence[int], embedding_dim: int, *, init_std: float = 0.01
+    ) -> None:
+        """kept: how many crosses of each pair have a code of their own. init_std: small, since a cross is met seldom and what
+        it does not know is noise to whoever reads it."""
+        super().__init__()
+        self.pairs = tuple(pairs)
+        self.table = nn.Embedding(len(kept) + sum(kept), embedding_dim)
+        nn.init.normal_(self.table.weight, std=init_std)
+        shift, first = [0], [0]
+        for pair, n in zip(pairs, kept, strict=True):
+            shift.append(shift[-1] + pair.cells)
+            first.append(first[-1] + n)
+        put = lambda name, value: self.register_buffer(name, torch.tensor(value, dtype=torch.long), persistent=False)
+        self.shift: Tensor
+        self.rare: Tensor
+        self.slots: Tensor
+        self.factor: Tensor
+        put("shift", shift[:-1])
+        put("rare", [n + p for p, n in enumerate(first[:-1])])
+        put("slots", [p.slots for p in pairs])
+        put("factor", [p.rows[1] for p in pairs])
+        with torch.no_grad():
+            self.table.weight[self.rare] = 0.0
+
+    def places(self, codes: Tensor, keys: Tensor) -> Tensor:
+        """Rows of the table: codes int [b, slots], keys int64 [crosses] of all pairs joined -> [b, pairs]."""
+        asked = codes[:, self.slots[:, 0]] * self.factor + codes[:, self.slots[:, 1]] + self.shift
+        if not len(keys):
+            return self.rare.expand(asked.shape)
+        at = torch.searchsorted(keys, asked)
+        own = keys[at.clamp(max=len(keys) - 1)] == asked
+        # A cross comes after the rare rows of its own pair and of all pairs before it.
+        after = torch.arange(1, len(self.pairs) + 1, device=codes.device)
+        return torch.where(own, at + after, self.rare)
+
+    def forward(self, codes: Tensor, keys: Tensor) -> Tensor:
+        """codes int [b, slots], keys int64 [crosses] -> [b, pairs, d]."""
+        out: Tensor = self.table(self.places(codes, keys))
+        return out
 
 
 def _runs(widths: Sequence[int]) -> list[tuple[int, int, bool]]:

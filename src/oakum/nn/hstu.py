@@ -43,6 +43,17 @@ def gaps(asked: Tensor, times: Tensor) -> Tensor:
     return out
 
 
+def led(first: Tensor, tokens: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens [s, f, d] put right before the first of [s, t, d] that is no padding (bool [s, t], padding on the left), so that
+    no distance depends on the padding. -> [s, f + t, d] and where they are no padding, bool [s, f + t]."""
+    f = first.shape[1]
+    column = torch.arange(f + tokens.shape[1], device=tokens.device)
+    pads = (~there).sum(1, keepdim=True)
+    at = torch.where(column < pads + f, (column - pads).clamp_min(0), column)
+    both = torch.cat([first, tokens], 1)
+    return both.gather(1, at.unsqueeze(-1).expand(-1, -1, both.shape[-1])), column >= pads
+
+
 class _Pointwise(torch.autograd.Function):
     """Keeps no matrix of rows by tokens: blocks of rows are computed again on the way back."""
 

@@ -47,6 +47,7 @@ class ATJT(Spec):
     rate: Annotated[
         float, Range(above=0, high=10, search=(1e-4, 1e-1), log=True), "learning rate of g, where apart"
     ] = 3e-3
+    batch_size: Annotated[int, Range(1, 1_048_576), "rows in a turn of g, where apart"] = 512
     cross_fit: Annotated[bool, "two recognisers, crosswise; false: one for all rows (the control)"] = True
     max_length: Annotated[int, Range(1, 10_000), "events read before each target"] = 19
     replace_events: Annotated[int, Range(1, 10_000), "events replaced in a planted row"] = 1
@@ -253,11 +254,12 @@ class ATJTPlugin(Plugin):
         return out
 
     def batches(self, data: Dataset, phase: Phase, order: Order) -> Iterator[Batch]:
-        """Log rows, shuffled, for the noise task on its own."""
+        """Log rows, shuffled, for the noise task on its own; as many as the spec says, since what the plan's batch size counts
+        (rows, sequences) is the model's affair."""
         rows = data.interactions.rows
         rows = rows[np.argsort(keyed_hash(order.key("noise"), rows), kind="stable")]
-        for start in range(0, len(rows), order.batch_size):
-            yield Batch(torch.from_numpy(rows[start : start + order.batch_size]))
+        for start in range(0, len(rows), self.spec.batch_size):
+            yield Batch(torch.from_numpy(rows[start : start + self.spec.batch_size]))
 
     def represent(self, batch: Batch) -> Reps:
         """Nothing: the noise task reads tables of its own."""

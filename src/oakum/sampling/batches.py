@@ -186,10 +186,17 @@ Slots = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
 def rows(
-    log: Interactions, labels: NDArray[np.float32], slots: Callable[[NDArray[np.int64]], Slots], order: Order
+    log: Interactions,
+    labels: NDArray[np.float32],
+    slots: Callable[[NDArray[np.int64]], Slots],
+    order: Order,
+    only: NDArray[np.bool_] | None = None,
 ) -> Iterator[Rows]:
-    """Every row once an epoch, shuffled by a keyed hash. slots: positions [b] -> codes and values [b, slots]."""
+    """Every row once an epoch, shuffled by a keyed hash. slots: positions [b] -> codes and values [b, slots]; only: bool [n],
+    the rows to take, None for all."""
     positions = np.argsort(keyed_hash(order.key("rows"), log.rows), kind="stable")
+    if only is not None:
+        positions = positions[only[positions]]
     for start in range(0, len(positions), order.batch_size):
         at = positions[start : start + order.batch_size]
         codes, values = slots(at)

@@ -169,6 +169,25 @@ def draw_in_domain(run: Any, batch: Any, n: int) -> Negatives:
     return Negatives(torch.from_numpy(items), torch.from_numpy(log_q))
 
 
+def draw_on_offer(run: Any, batch: Any, n: int, *, reject: bool = True) -> Negatives:
+    """Uniform over the items whose first event is no later than the moment of the row (`target_times`, where it has one)."""
+    if "offered" not in run.memo:
+        log = run.data.interactions
+        first = np.full(run.data.num_items, np.iinfo(np.int64).max)
+        np.minimum.at(first, log.items, np.zeros(len(log), np.int64) if log.times is None else log.times)
+        pool = np.argsort(first, kind="stable")[: int((run.data.item_counts > 0).sum())]
+        run.memo["offered"] = (pool, first[pool])
+    pool, first = run.memo["offered"]
+    moments = getattr(batch, "target_times", None)
+    if moments is None:
+        sizes = np.full(len(batch), len(pool))
+    else:
+        sizes = np.maximum(1, np.searchsorted(first, moments.cpu().numpy(), side="right"))
+    items = _reject(run, batch, n, "offer", None, pool, np.zeros(len(batch), np.int64), sizes, reject=reject)
+    log_q = np.repeat(-np.log(sizes)[:, None], n, 1).astype(np.float32)
+    return Negatives(torch.from_numpy(items), torch.from_numpy(log_q))
+
+
 def draw_hard(run: Any, batch: Any, n: int, pool: int) -> Negatives:
     """The best scored of `pool` uniform candidates for each negative, under the present weights."""
     drawn = draw_from(run, batch, n * pool, None)

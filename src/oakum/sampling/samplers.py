@@ -91,6 +91,23 @@ class InDomain(Sampler):
         return draw_in_domain(run, batch, n)
 
 
+class OnOffer(Sampler):
+    """Items that could have been had: with an event in training, the first of them no later than the row's own.
+
+    For models of content: an item that nobody could have yet would teach them that new things are not wanted. Batches
+    without times draw from all items that have an event.
+    """
+
+    slug = "on-offer"
+    reject: Annotated[bool, "redraw what the user has"] = True
+
+    def draw(self, run: Any, batch: Any, n: int) -> Any:
+        """q(j) = 1 / items on offer at the time of the row."""
+        from oakum.sampling.negatives import draw_on_offer
+
+        return draw_on_offer(run, batch, n, reject=self.reject)
+
+
 class Mixed(Sampler):
     """A share of uniform draws, the rest from the batch (Yang et al. 2020, mixed negative sampling)."""
 

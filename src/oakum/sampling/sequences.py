@@ -133,17 +133,23 @@ def sequences(
 
 
 def alike(
-    users: NDArray[np.int64], lengths: NDArray[np.int64], targets: NDArray[np.int64], order: Order
+    users: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    order: Order,
+    *,
+    names: NDArray[np.int64] | None = None,
 ) -> Iterator[NDArray[np.int64]]:
     """The users of each batch: of like length, about `order.batch_size` times the mean number of targets in each.
 
-    users: those to batch; lengths, targets: int64 of everybody, by user code.
+    users: those to batch; lengths, targets: int64 of everybody, by user code; names: what is hashed to order them, where
+    it is not the code (row ids of events).
     """
     if not len(users):
         return
     # Lengths within an eighth of an octave of each other count as alike; inside a class the hash shuffles.
     classes = np.round(8 * np.log2(lengths[users])).astype(np.int64)
-    users = users[np.lexsort((keyed_hash(order.key("users"), users), classes))]
+    users = users[np.lexsort((keyed_hash(order.key("users"), users if names is None else names[users]), classes))]
     per_user = targets[users]
     before = np.cumsum(per_user) - per_user
     number = before // max(1, round(order.batch_size * per_user.mean()))  # the batch that each user goes to
@@ -151,6 +157,59 @@ def alike(
     ends = np.append(starts[1:], len(users))
     for b in np.argsort(keyed_hash(order.key("batches"), np.arange(len(starts))), kind="stable"):
         yield users[starts[b] : ends[b]]
+
+
+def prefixes(
+    data: Dataset, order: Order, *, max_length: int, wants: int = 0, around: bool = False
+) -> Iterator[Sequences]:
+    """Every event with what came before it, one row of inputs a target: the latest `max_length` events, oldest first.
+
+    around: the events after the target, too (the latest of all others; the target itself is left out). Events of like
+    past share a batch of about `order.batch_size` targets. Events with no other are left out. For models that read a past
+    as a whole, where one pass over a history would show a place what comes later.
+    """
+    histories = data.histories
+    owners, there = histories.owners(), np.arange(len(histories.items))
+    past = np.minimum(_others(histories, owners, around), max_length)
+    rows = histories.rows if histories.rows is not None else there
+    targets = np.flatnonzero(past)
+    for at in alike(targets, past, np.ones(len(past), np.int64), order, names=rows):
+        width = int(past[at].max())
+        back = np.arange(width, 0, -1)  # how far from the target, or from the end of the history
+        stop = histories.offsets[owners[at] + 1] if around else at
+        source = stop[:, None] - back
+        if around:
+            source -= source <= at[:, None]
+        known = back <= past[at][:, None]
+        source = np.where(known, source, 0)
+        laid = lambda column, fill: torch.from_numpy(np.where(known, column[source], fill))  # noqa: B023
+        values, times = histories.values, histories.times
+        yield Sequences(
+            torch.from_numpy(rows[at].astype(np.int64)),
+            wants,
+            None,
+            laid(histories.items.astype(np.int64), PAD),
+            torch.arange(1, len(at) + 1) * width - 1,
+            torch.from_numpy(owners[at]),
+            torch.from_numpy(histories.items[at].astype(np.int64)),
+            None if times is None else laid(times, 0),
+            None if values is None else laid(values, np.float32(0)),
+            None if times is None else torch.from_numpy(times[at]),
+            None if values is None else torch.from_numpy(values[at]),
+        )
+
+
+def count_prefixes(data: Dataset, *, around: bool = False) -> int:
+    """How many targets `prefixes` has."""
+    histories = data.histories
+    return int((_others(histories, histories.owners(), around) > 0).sum())
+
+
+def _others(histories: Ragged, owners: NDArray[np.int64], around: bool) -> NDArray[np.int64]:
+    """How many events each event is read with: all others of its history, or those before it."""
+    if around:
+        return histories.lengths[owners] - 1
+    return np.arange(len(owners)) - histories.offsets[owners]
 
 
 def count_sequences(data: Dataset) -> int:

@@ -17,6 +17,13 @@ def some_rows(eligible: Tensor, share: float) -> Tensor:
     return out
 
 
+def some_of(there: Tensor, count: Tensor) -> Tensor:
+    """`count` random places of each row among those that are there. bool [b, t], int64 [b] -> bool [b, t]."""
+    luck = torch.rand(there.shape, device=there.device).masked_fill(~there, 2.0)
+    rank = luck.argsort(1).argsort(1)
+    return there & (rank < count[:, None])
+
+
 def replaced(items: Tensor, there: Tensor, rows: Tensor, n: int, draw: Callable[[Tensor], Tensor]) -> Tensor:
     """Histories with up to `n` random events of the chosen rows replaced; a row with fewer has them all replaced.
 

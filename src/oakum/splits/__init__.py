@@ -7,7 +7,8 @@ from typing import Any
 
 from oakum.data import Dataset
 from oakum.errors import ParameterError, nearest
-from oakum.splits.protocol import Protocol, Split, Truth
+from oakum.splits.bundles import split_popular_given
+from oakum.splits.protocol import Protocol, Split, Truth, rolling_truth
 from oakum.splits.rules import (
     kfold,
     published_parts,
@@ -16,6 +17,7 @@ from oakum.splits.rules import (
     split_cold_items,
     split_from_parts,
     split_holdout,
+    split_last_share,
     split_leave_last,
     split_none,
     split_published,
@@ -23,14 +25,16 @@ from oakum.splits.rules import (
 )
 from oakum.splits.target import split_for
 
-__all__ = ["Protocol", "Split", "Truth", "kfold", "split", "split_from_parts"]
+__all__ = ["Protocol", "Split", "Truth", "kfold", "rolling_truth", "split", "split_from_parts"]
 
 RULES: dict[str, Callable[..., Split]] = {
     "time": split_by_time,
     "leave-last": split_leave_last,
+    "last-share": split_last_share,
     "holdout": split_holdout,
     "users": split_by_user,
     "cold-items": split_cold_items,
+    "popular-given": split_popular_given,
     "rows": split_rows,
     "published": split_published,
     "none": split_none,
@@ -38,7 +42,7 @@ RULES: dict[str, Callable[..., Split]] = {
 
 
 def split(data: Dataset, rule: str = "auto", *, target: str | None = None, seed: int = 0, **options: Any) -> Split:
-    """Cut a log by a rule: time, leave-last, holdout, users, cold-items, rows, published, none.
+    """Cut a log by a rule: time, leave-last, last-share, holdout, users, cold-items, popular-given, rows, published, none.
 
     auto takes time where times differ, else holdout; a log of labelled rows without users or items is cut by its published
     parts where a column names them, and by rows else.
@@ -52,7 +56,7 @@ def split(data: Dataset, rule: str = "auto", *, target: str | None = None, seed:
         rule = _auto(data)
     if rule not in RULES:
         raise ParameterError(f"There is no split rule '{rule}'.{nearest(rule, RULES)}")
-    if rule in ("holdout", "users", "cold-items", "rows"):
+    if rule in ("holdout", "users", "cold-items", "popular-given", "rows"):
         options["seed"] = seed
     if target is not None:
         return split_for(data, target, rule, RULES[rule], **options)

@@ -14,9 +14,10 @@ from oakum.data import Dataset, Filter, Ids, Interactions, Queries, Ragged, doma
 class Protocol:
     """How the numbers are made: printed beside every one of them.
 
-    rule: time | leave-last | holdout | users | files | cold-items. candidates: "all" (full ranking), "domain:NAME"
-    (every item of one domain is ranked and only they are asked for) or "sampled:N". remove_seen: items of the user's training events are not recommended again. cut: microseconds
-    of the global cut, where there is one. left_out: sentences on who is not measured and why.
+    rule: time | leave-last | last-share | holdout | users | files | cold-items | popular-given. candidates: "all" (full
+    ranking), "domain:NAME" (every item of one domain is ranked and only they are asked for) or "sampled:N". remove_seen:
+    items of the user's training events are not recommended again. cut: microseconds of the global cut, where there is one.
+    left_out: sentences on who is not measured and why.
     """
 
     rule: str
@@ -116,6 +117,27 @@ class Truth:
         allow = items if self.allow is None else np.intersect1d(self.allow, items)
         narrow = replace(self, relevant=Ragged(offsets, self.relevant.items[kept]), grades=grades, allow=allow)
         return narrow.take(np.flatnonzero(counts))
+
+
+def rolling_truth(split: Split, part: str = "test", *, tail: int = 100) -> Truth:
+    """One request for each event of a part: what came next, given the `tail` events of the user before it.
+
+    Unlike `Split.truth`, a user is asked once an event, and the history rolls on over the earlier events of the part, as a
+    deployed next-item model's does. Nothing is removed from the lists: what people repeat is asked for too.
+    """
+    events = split.test if part == "test" else split.valid
+    if events is None:
+        raise ValueError("This split has no validation part.")
+    history = split.history or (split.train_and_valid if part == "test" else split.train)
+    flat = _joined(history.interactions, events).histories(history.num_users)
+    assert flat.rows is not None
+    at = np.flatnonzero(np.isin(flat.rows, events.rows))
+    owners = flat.owners()[at]
+    starts = np.maximum(flat.offsets[owners], at - tail)
+    histories = flat.slices(starts, at - starts)
+    relevant = Ragged(np.arange(len(at) + 1), flat.items[at])
+    moments = None if flat.times is None else flat.times[at]
+    return Truth(owners.astype(np.int32), relevant, histories, None, moments)
 
 
 def truth_of(events: Interactions, history: Dataset, *, remove_seen: bool = True) -> Truth:

@@ -90,6 +90,24 @@ def split_leave_last(data: Dataset, *, test: int = 1, valid: int = 1) -> Split:
     return _parts(data, "leave-last", ~late & ~held, held, late)
 
 
+def split_last_share(data: Dataset, *, test: float = 0.1, valid: float = 0.0) -> Split:
+    """The last floor(test · n) of each user's n events are asked, the floor(valid · n) before them validate.
+
+    The protocol of the stability literature. Other people's later events are in training, as under `leave-last`; users
+    with too few events stay in training whole.
+    """
+    log = data.interactions
+    order = log.order()
+    counts = np.bincount(log.users, minlength=data.num_users)
+    from_end = np.empty(len(log), np.int64)
+    from_end[order] = np.cumsum(counts)[log.users[order]] - 1 - np.arange(len(log))
+    asked = np.floor(counts * test + 1e-9).astype(np.int64)[log.users]
+    held = np.floor(counts * valid + 1e-9).astype(np.int64)[log.users]
+    late = from_end < asked
+    tried = ~late & (from_end < asked + held)
+    return _parts(data, "last-share", ~late & ~tried, tried, late)
+
+
 def split_holdout(data: Dataset, *, test: float = 0.2, valid: float = 0.1, seed: int = 0) -> Split:
     """A random share of each user's events is asked; every user with two events or more keeps at least one.
 

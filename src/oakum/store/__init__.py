@@ -236,6 +236,7 @@ def _model(spec: Any, schema: Schema, path: Path) -> Any:
         model = spec.build(schema)
     tensors = load_torch(str(path))
     weights = {k[8:]: v for k, v in tensors.items() if k.startswith("weights/")}
+    model.resize(weights)
     own = model.state_dict()
     borrowed = tuple(f"{b}." for b in model.borrowed)
     for name, value in own.items():

@@ -223,6 +223,71 @@ def test_the_ranker_learns_who_likes_what() -> None:
     assert probability[liked & fresh].mean() > probability[~liked & fresh].mean() + 0.4
 
 
+def told_of(data: Dataset) -> Dataset:
+    """The same log, with the parity of the users told, and a kind and a size of the items."""
+    users = pl.DataFrame(
+        {"parity": [str(u % 2) for u in range(data.num_users)], "age": [20.5 + u for u in range(data.num_users)]}
+    )
+    items = pl.DataFrame({"kind": [["a", "b"][: 1 + i % 2] for i in range(data.num_items)]})
+    return Dataset(data.interactions, data.users, data.items, {"users": users, "items": items}, name="told")
+
+
+TOLD: dict[str, Any] = {"user_columns": ("parity", "age"), "item_columns": ("kind",)}
+
+
+@pytest.mark.parametrize("interleave", [True, False])
+def test_what_is_told_of_users_and_items_is_read_as_tokens_before_the_history(interleave: bool) -> None:
+    """A place in training is a request, whatever the padding; a newcomer has no tokens of the user."""
+    data = told_of(rated())
+    model = built(HSTURanker(**SMALL, **TOLD, interleave=interleave), data)
+    assert model.ahead == 2
+    batch = batch_of(model, data, 2)
+    alone = built(HSTURanker(**SMALL, interleave=interleave), data)
+    with torch.no_grad():
+        reps = model.represent(batch)
+        trained = torch.sigmoid(model.logits(reps["query"], reps["positive"]))
+        for b in range(0, len(batch), 5):
+            history = data.histories.take(batch.users[b : b + 1].numpy())
+            n = int(np.flatnonzero(history.rows == int(batch.rows[b]))[0])
+            cut = Ragged(np.array([0, n]), history.items[:n], history.times[:n], history.values[:n])
+            # Beside a longer history, so that this one is padded.
+            wide = Ragged(
+                np.array([0, n, n + 12]), *(np.tile(x, 15)[: n + 12] for x in (cut.items, cut.times, cut.values))
+            )
+            own = batch.items[b : b + 1][None].numpy().astype(np.int32)
+            for users, histories in (((int(batch.users[b]),), cut), ((int(batch.users[b]), 0), wide)):
+                asked = Queries(np.array(users, np.int32), histories)
+                found = model.act(asked, np.repeat(own, len(users), 0))[0, 0]
+                torch.testing.assert_close(found, trained[b], rtol=1e-3, atol=1e-4)
+        users = np.array([0, 1, -1], np.int32)
+        same = data.histories.take(np.array([5, 5, 5]))
+        told, bare = model.act(Queries(users, same)), alone.act(Queries(users, same))
+    assert not torch.allclose(told[0], told[1])
+    assert not torch.allclose(told[0], told[2])
+    assert torch.equal(bare[0], bare[2])
+
+
+def test_what_is_told_helps_and_stays_readable_over_newer_tables() -> None:
+    data = told_of(rated(users=120, items=16))
+    spec = HSTURanker(
+        embedding_dim=16, num_layers=2, max_length=12, dropout=0.1, num_negatives=0, user_columns=("parity",)
+    )
+    fitted = fit(spec, data, plan={"epochs": 25, "learning_rate": 0.01, "batch_size": 16})
+    # One event says nothing of the taste; the column does.
+    users = np.arange(120, dtype=np.int32)
+    starts = data.histories.offsets[:-1]
+    short = Ragged(np.arange(121), data.histories.items[starts], data.histories.times[starts], None)
+    probability = fitted.model.act(Queries(users, short)).detach().numpy()[..., -1]
+    liked = (users[:, None] + np.arange(16)) % 2 == 0
+    assert probability[liked].mean() > probability[~liked].mean() + 0.4
+    flipped = data.tables["users"].with_columns(parity=pl.col("parity").replace({"0": "1", "1": "0"}))
+    newer = fitted.refresh(Dataset(data.interactions, data.users, data.items, {**data.tables, "users": flipped}))
+    turned = newer.model.act(Queries(users, short)).detach().numpy()[..., -1]
+    assert turned[~liked].mean() > turned[liked].mean() + 0.4
+    with pytest.raises(DataError, match="parity, age"):
+        fit(spec.replace(user_columns=("sex",)), data)
+
+
 def test_levels_are_the_values_or_their_quantiles() -> None:
     data = rated()
     assert levels_of(data).tolist() == [1.0, 5.0]

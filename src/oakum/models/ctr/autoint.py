@@ -20,9 +20,9 @@ class AutoInt(RowSpec):
     """Predicts clicks from crosses of fields that it finds by itself, and shows which fields it combined.
 
     Paper: Song et al. 2019. Fields attend to fields: A = softmax(Q Kᵀ / √d'), O = concat(A V) + residual, a layer adds one
-    order of crosses; z = w · flatten(last layer), log loss. `hidden` adds a network beside it (AutoInt+). The layers are
-    those of the authors' code (ReLU on the projections, scaled products, layer norm); `paper_form` gives the formula of the
-    paper. Memory 12 d bytes a value in training, 4 · batch · heads · fields² a layer; time epochs · rows · layers · width ·
+    order of crosses; z = w · flatten(last layer), log loss. `hidden` adds a network with batch norm beside it
+    (AutoInt+). The layers are those of the authors' code (ReLU on the projections, scaled products, layer norm); `paper_form`
+    gives the formula of the paper. Memory 12 d bytes a value in training, 4 · batch · heads · fields² a layer; time epochs · rows · layers · width ·
     (fields · width + fields²): thirty-nine fields are fine, five hundred are not. Newcomers: the vector "unknown" of the user
     field (trained on rare users), the other fields as they are. Differs from the paper in starting "unknown" and "missing" at
     zero and in a validation stop on AUC.
@@ -65,7 +65,8 @@ class AutoIntModel(RowModel):
         )
         self.drop = nn.Dropout(spec.embedding_dropout)
         self.out = nn.Linear(len(self.layout) * spec.width, 1)
-        self.deep = MLP(len(self.layout) * spec.embedding_dim, spec.hidden) if spec.hidden else None
+        wide = len(self.layout) * spec.embedding_dim
+        self.deep = MLP(wide, spec.hidden, norm="batch") if spec.hidden else None
 
     def interact(self, fields: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The last layer [b, f, width], and the attention [b, heads, f, f] of each."""

@@ -62,7 +62,7 @@ class RowModel(Model):
     def __init__(self, spec: Any, schema: Schema, width: int, *, init_std: float | None = 0.01) -> None:
         super().__init__()
         self.spec = spec
-        self.sizes = dict(schema.sizes)
+        self.sizes = {k: v for k, v in schema.sizes.items() if k.partition("/")[0] in GROUPS}
         self.layouts = {g: Layout.from_sizes(schema.sizes, g) for g in GROUPS}
         self.layout = self.layouts["user"] + self.layouts["item"] + self.layouts["context"]
         self.embed = FieldEmbedding(self.layout, width, init_std=init_std)
@@ -93,6 +93,15 @@ class RowModel(Model):
         """Labels of the rows, 0 or 1."""
         return labels_of(log, self.spec.positive_from)
 
+    def remarks(self, log: Interactions) -> tuple[str, ...]:
+        """What these rows lack and what training did not know of them, in sentences."""
+        assert self.coder is not None
+        return self.coder.remarks(log)
+
+    def part(self, log: Interactions, phase: Phase) -> NDArray[np.bool_] | None:
+        """The rows that a phase learns from, bool [n]; None for all."""
+        return None
+
     def batches(self, data: Dataset, phase: Phase, order: Order) -> Iterator[Batch]:
         """Every row once. Context columns are coded once for all epochs: 8 bytes a slot."""
         log = data.interactions
@@ -104,7 +113,8 @@ class RowModel(Model):
         if self._encoded[0] is not log:
             self._encoded = (log, coder.context.encode(log.fields, len(log)))
         codes, values = self._encoded[1]
-        return rows(log, labels, lambda at: coder.join(log.users[at], log.items[at], codes[at], values[at]), order)
+        slots = lambda at: coder.join(log.users[at], log.items[at], codes[at], values[at])
+        return rows(log, labels, slots, order, self.part(log, phase))
 
     def represent(self, batch: Batch) -> Reps:
         """fields [b, f, d]."""

@@ -28,6 +28,7 @@ class DCN(RowSpec):
     kind: Annotated[Literal["matrix", "vector"], "version 2 or version 1 of the paper"] = "matrix"
     hidden: Annotated[tuple[int, ...], "widths of the network's layers"] = (400, 400, 400)
     dropout: Annotated[float, Range(0, below=1, search=(0.0, 0.5)), "share of the network's activations dropped"] = 0.2
+    norm: Annotated[Literal["none", "batch", "layer"], "what evens out the activations"] = "none"
 
     def build(self, schema: Schema) -> DCNModel:
         """Empty tables and layers of the right sizes."""
@@ -41,7 +42,7 @@ class DCNModel(RowModel):
         super().__init__(spec, schema, spec.embedding_dim)
         width = len(self.layout) * spec.embedding_dim
         self.cross = CrossNet(width, spec.num_layers, spec.kind)
-        self.deep = MLP(width, spec.hidden, dropout=spec.dropout, logit=False)
+        self.deep = MLP(width, spec.hidden, dropout=spec.dropout, norm=spec.norm, logit=False)
         self.out = nn.Linear(width + self.deep.width, 1)
 
     def logit(self, fields: Tensor, codes: Tensor, values: Tensor) -> Tensor:
