@@ -79,37 +79,38 @@ def loops(context: Context) -> Outcome:
     return Outcome(f"largest deviation {worst:.1e}", worst < 1e-12)
 
 
-def _network(seed: int, added: float, *, dice: bool = False, n: int = 1200, classes: int = 5) -> tuple[Any, Any]:
-    """Nodes with words of their class, edges of which 80 % stay within a class; then a share of edges is added between
-    classes, or (DICE) half of it is also taken from within. A log of words with a relation "links", and the classes."""
+def _network(
+    seed: int, added: float, *, dice: bool = False, n: int = 2485, classes: int = 7, own: float = 0.45
+) -> tuple[Any, Any]:
+    """Nodes with 18 words each, a share `own` of them of their class, and two edges a node, of which 80 % stay within a
+    class; then a share of edges is added between classes, or (DICE) half of it is also taken from within. A log of words
+    with a relation "links", and the classes."""
     import numpy as np
     import polars as pl
 
     from oakum.data import Dataset, Interactions, Relation, Vocabulary
 
     rng = np.random.default_rng(seed)
-    label = rng.integers(0, classes, n)
-    words = np.where(
-        rng.random((n, 18)) < 0.22, label[:, None] * 60 + rng.integers(0, 60, (n, 18)), rng.integers(0, 600, (n, 18))
-    )
-    a = rng.integers(0, n, 2400)
-    other = rng.integers(0, n, 2400)
+    label, size, number = rng.integers(0, classes, n), 200, 2 * n
+    topical = label[:, None] * size + rng.integers(0, size, (n, 18))
+    words = np.where(rng.random((n, 18)) < own, topical, rng.integers(0, classes * size, (n, 18)))
+    a, other = rng.integers(0, n, (2, number))
     mates = [np.flatnonzero(label == c) for c in range(classes)]
     within = np.array([rng.choice(mates[label[i]]) for i in a])
-    b = np.where(rng.random(2400) < 0.75, within, other)
+    b = np.where(rng.random(number) < 0.8 - 0.2 / (classes - 1), within, other)
     if added:
-        number = round(added * len(a) / (2 if dice else 1))
-        c, d = rng.integers(0, n, (2, 6 * number))
+        more = round(added * len(a) / (2 if dice else 1))
+        c, d = rng.integers(0, n, (2, 3 * more))
         apart = label[c] != label[d]
         if dice:
-            gone = rng.choice(np.flatnonzero(label[a] == label[b]), number, replace=False)
+            gone = rng.choice(np.flatnonzero(label[a] == label[b]), more, replace=False)
             a, b = np.delete(a, gone), np.delete(b, gone)
-        a, b = np.r_[a, c[apart][:number]], np.r_[b, d[apart][:number]]
+        a, b = np.r_[a, c[apart][:more]], np.r_[b, d[apart][:more]]
     keep = a != b
     edges = Relation("users", "users", a[keep].astype(np.int32), b[keep].astype(np.int32))
     log = Interactions(np.repeat(np.arange(n), 18).astype(np.int32), words.ravel().astype(np.int32))
     ids = lambda m: Vocabulary(pl.Series("id", range(m)))
-    return Dataset(log, ids(n), ids(600), {}, {"links": edges}, name="network"), label
+    return Dataset(log, ids(n), ids(classes * size), {}, {"links": edges}, name="network"), label
 
 
 def _accuracy(data: Any, label: Any, seed: int) -> float:
@@ -222,7 +223,7 @@ def verdicts(context: Context) -> Outcome:
     for name, data in attacked.items():
         fake = (np.arange(len(data)) >= len(split.train)).astype(float)
         for graph in ("", "trust"):
-            scores = Stable(relation=graph, hidden_dim=64, epochs=100).clean(data)[1].scores
+            scores = Stable(relation=graph, hidden_dim=64).clean(data)[1].scores
             known = np.isfinite(scores)
             found[f"{name} ({graph or 'shared items'})"] = auc(scores[known], fake[known])
     ties, rng = split.train.relations["trust"], generator(context.seed, "fake ties")
@@ -230,7 +231,7 @@ def verdicts(context: Context) -> Outcome:
     more = [rng.integers(0, split.train.num_users, n).astype(np.int32) for _ in range(2)]
     both = replace(ties, sources=np.r_[ties.sources, more[0]], targets=np.r_[ties.targets, more[1]])
     data = replace(split.train, relations={"trust": both})
-    marks = Stable(relation="trust", ties=True, hidden_dim=64, epochs=100).clean(data)[1]
+    marks = Stable(relation="trust", ties=True, hidden_dim=64).clean(data)[1]
     found["fake ties"] = auc(marks.scores, (np.arange(len(both.sources)) >= len(ties.sources)).astype(float))
     return Outcome(", ".join(f"{k} {v:.2f}" for k, v in found.items()), min(found.values()) >= 0.6)
 
@@ -250,7 +251,7 @@ def _defended(context: Context, name: str) -> tuple[str, float, float]:
     goal, attacked = _attacks(split, context.seed)
     people = np.flatnonzero(split.train.user_counts > 0).astype(np.int32)
     owned, truth = owned_by(split.train, [split.test])[people], split.truth()
-    cut = Stable(hidden_dim=64, epochs=100, share=0.1)
+    cut = Stable(hidden_dim=64, share=0.1)
     found = {}
     for label, data in (("bare", attacked[name]), ("cleaned", cut.clean(attacked[name])[0])):
         model = fit(
@@ -287,7 +288,7 @@ def accounts(context: Context) -> Outcome:
     data = attacked["bandwagon accounts"]
     fake = np.arange(len(data)) >= len(split.train)
     on_target = fake & np.isin(data.interactions.items, goal.codes)
-    scores = Stable(hidden_dim=64, epochs=100).clean(data)[1].scores
+    scores = Stable(hidden_dim=64).clean(data)[1].scores
     known = np.isfinite(scores)
     parts = [auc(scores[known], p[known].astype(float)) for p in (on_target, fake & ~on_target)]
     why = f"Of the fakes' events those on targets are told from all others with AUC {parts[0]:.2f}, their fillers with {parts[1]:.2f}: an item that nearly only fakes have is vouched for by fakes, so fillers are cut and targets weigh more."

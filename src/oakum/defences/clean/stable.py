@@ -44,7 +44,7 @@ class RobustCode(Spec):
 
     def plan(self) -> Plan:
         """One step an epoch over the whole graph."""
-        return Plan(learning_rate=1e-3, epochs=200, patience=0)
+        return Plan(learning_rate=1e-3, epochs=100, patience=0)
 
     def sizes(self, data: Dataset) -> dict[str, int]:
         """The items that describe users."""
@@ -202,7 +202,7 @@ class Stable(Defence):
     )
     recovery: Annotated[float, Range(0, 1), "share of the suspicious edges in each view"] = 0.2
     beta: Annotated[float, Range(0, 100), "weight of a user's own row"] = 2.0
-    epochs: Annotated[int, Range(1, 10_000), "steps of the encoder"] = 200
+    epochs: Annotated[int, Range(1, 10_000), "steps of the encoder"] = 100
     seed: Annotated[int, Range(0), "of the views and of the training"] = 0
 
     def vectors(self, data: Dataset) -> Floats:
