@@ -288,8 +288,8 @@ CLAIMS = (
         "images", "1,800 drawn digits of 8 × 8 (scikit-learn's set is no dependency), 32 bits: at ε 0.3 at least +0.30 over no defence, clean loss at most 0.06; an attack through the filter beside it",
         "clean .978 → .931; FGSM .878/.552/.206 → .893/.781/.609; PGD .870/.520/.154 → .893/.781/.624", images, SLUGS, True, 60,
     ),
-    Claim("flips", "PGD flips more bits than random signs of its size, both about linearly", ".036/.074/.118 against .029/.061/.087", flipped, SLUGS, True, 1),
-    Claim("slope", "The slope's penalty helps against PGD at 0.3", ".624 with, .544 without", without_slope, SLUGS, True, 1),
+    Claim("flips", "PGD flips more bits than random signs of its size, both about linearly", ".036/.074/.118 against .029/.061/.087", flipped, SLUGS, True, 40),
+    Claim("slope", "The slope's penalty helps against PGD at 0.3", ".624 with, .544 without", without_slope, SLUGS, True, 40),
     Claim(
         "rows", "MovieLens-1M, ten items slipped into each history to raise an unpopular one: the filter takes away half of the gain of an attacker who does not know it, for at most 2 % of NDCG@10",
         "half of the exposure won, ≤ 2 %", polluted, SLUGS, True, 60,

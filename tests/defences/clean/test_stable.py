@@ -80,7 +80,7 @@ def test_strange_events_are_cut_and_the_log_is_left_alone() -> None:
 
 
 def test_ties_are_cut_and_added() -> None:
-    data, label = _network(0, 0.5, n=300)
+    data, label = _network(0, 0.5, n=600, classes=3, own=0.7)
     edges = data.relations["links"]
     cut = Stable(relation="links", ties=True, share=0.2, k=4, hidden_dim=32, epochs=80, t1=0.0)
     mended, marks = cut.clean(data)
@@ -90,7 +90,7 @@ def test_ties_are_cut_and_added() -> None:
     assert kin(left) > kin(edges) + 0.05
     assert (left.sources != left.targets).all()
     stays = len(edges.sources) - len(marks.flagged)
-    added = np.bincount(left.sources[stays:], minlength=300)
+    added = np.bincount(left.sources[stays:], minlength=600)
     assert added.max() <= 4
     same, none = cut.replace(k=0).clean(data)
     assert len(same.relations["links"].sources) == stays
