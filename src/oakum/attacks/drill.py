@@ -161,7 +161,8 @@ def fit_one(
         data, _ = defence.clean(data)
         plugins = defence.plugins()
         plan = {**(plan or {}), **defence.trains(plan or {})}
-    return fit(system, data, plan=plan, plugins=plugins, seed=seed, progress=progress)
+    fitted: Fitted = fit(system, data, plan=plan, plugins=plugins, seed=seed, progress=progress)
+    return fitted if defence is None else fitted.behind(defence, data)
 
 
 def judge(
@@ -316,7 +317,8 @@ def defend(defence: str | Defence, system: str | Spec, data: Dataset | Split, **
     values = chosen.trains(options.get("plan") or {})
     if values:
         options["plan"] = {**(options.get("plan") or {}), **values}
-    return fit(system, subject, plugins=list(chosen.plugins()), **options), marks
+    fitted: Fitted = fit(system, subject, plugins=list(chosen.plugins()), **options)
+    return fitted.behind(chosen, subject), marks
 
 
 __all__ = ["AttackResult", "Proposal", "Yardstick", "attack", "defence_of", "defend", "exposures", "fit_one", "judge"]
