@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 from oakum.claims.lists import in_time_order  # noqa: E402
 from oakum.plugins.left_out import LeftOut  # noqa: E402
 from oakum.sampling.batches import Negatives, Order, pairs  # noqa: E402
+from oakum.sampling.bundles import bundles  # noqa: E402
 from oakum.sampling.sequences import sequences  # noqa: E402
 from tests.toys import random_log  # noqa: E402
 
@@ -78,3 +79,21 @@ def test_pairs_and_their_negatives_lose_the_rows() -> None:
         assert torch.equal(acted.users, batch.users[kept])
         assert acted.negatives is not None
         assert torch.equal(acted.negatives.items[:, 0], torch.arange(len(batch))[kept])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 60))
+def test_bundles_lose_the_items_that_only_these_events_gave_them(seed: int, count: int) -> None:
+    data = random_log(events=150)  # some pairs occur twice
+    gone = np.random.default_rng(seed).choice(data.interactions.rows, count, replace=False)
+    plugin: Any = LeftOut(rows=tuple(int(r) for r in gone)).build(None)
+    run: Any = SimpleNamespace(data=data, memo={})
+    less = data.with_interactions(data.interactions.without(gone)).matrix
+    wanted = {u: set(row.indices.tolist()) for u, row in enumerate(less) if len(row.indices) >= 2}
+    found: dict[int, set[int]] = {}
+    for batch in bundles(data, Order(1, "main", 0, 64), max_size=100):
+        acted = plugin.batch(run, batch)
+        assert len(acted.rows) == len(acted.users) == len(acted.members)
+        held = [[i for i in row if i >= 0] for row in acted.members.tolist()]
+        found.update({u: set(row) for u, row in zip(acted.users.tolist(), held, strict=True)})
+    assert found == wanted

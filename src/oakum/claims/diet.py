@@ -21,9 +21,10 @@ def planted(
     stray: float = 0.75,
     wide: int = 16,
     shoppers: int = 1000,
+    held: int = 0,
 ) -> Any:
     """Bundles of 6 items of one theme; item vectors are the theme's and noise; shoppers have two themes each and take what
-    sells (Zipf). `bundles` train, a quarter as many are held out. The best-selling fifth is spread over all themes."""
+    sells (Zipf). `bundles` train, `held` more (0: a quarter as many) are held out. The best-selling fifth is spread over all themes."""
     import numpy as np
     import polars as pl
 
@@ -39,22 +40,21 @@ def planted(
     draw = lambda t: rng.choice(items, p=(w := sells * ((theme == t) if t >= 0 else 1)) / w.sum())
     had = np.array([draw(t) for t in tastes], np.int32)
     vectors = rng.normal(size=(themes, wide))[theme] + noise * rng.normal(size=(items, wide))
-    whole = bundles + bundles // 4
+    whole = bundles + (held or bundles // 4)
     inside = [rng.choice(np.flatnonzero(theme == t), 6, replace=False) for t in rng.integers(0, themes, whole)]
     log = Interactions(np.repeat(np.arange(whole), 6).astype(np.int32), np.concatenate(inside).astype(np.int32))
     ids = lambda letter, n: Vocabulary(pl.Series("id", [f"{letter}{k}" for k in range(n)]))
     table = pl.DataFrame({"vector": vectors.astype(np.float32).tolist()})
     feedback = Relation("shoppers", "items", who.astype(np.int32), had)
-    return Dataset(
-        log, ids("b", whole), ids("i", items), {"items": table}, {"feedback": feedback}, name="planted bundles"
-    )
+    tables, edges = {"items": table}, {"feedback": feedback}
+    return Dataset(log, ids("b", whole), ids("i", items), tables, edges, name="planted bundles", truth={"theme": theme})
 
 
-def cut(data: Any, seed: int) -> Any:
-    """A fifth of the bundles held out: best-sellers given, the others asked for."""
+def cut(data: Any, seed: int, share: float = 0.2) -> Any:
+    """A share of the bundles held out: best-sellers given, the others asked for."""
     from oakum.splits import split
 
-    return split(data, "popular-given", seed=seed, test=0.2, valid=0.0)
+    return split(data, "popular-given", seed=seed, test=share, valid=0.0)
 
 
 def trained(
@@ -178,33 +178,50 @@ def blind(context: Context) -> Outcome:
 
 def table(context: Context) -> Outcome:
     """The sheet's table, two seeds."""
-    out, holds = [], True
+    import numpy as np
+
+    from oakum.splits.bundles import popular_items
+
+    out, recalls, shares, perfect = [], True, True, []
     for seed in (context.seed, context.seed + 1):
         parts, fits = _planted(seed)
         found = {n: asked(parts, f.scorer) for n, f in fits.items()}
         found["BI"] = asked(parts, taught(fits["mm+ui+KD"]))
         recall = {n: f["recall@20"] for n, f in found.items()}
         tail = {n: asked(parts, fits[n].scorer, 10, tail_only=True)["recall@10"] for n in ("mm+ui", "mm+ui+KD")}
-        holds &= recall["BI"] > recall["mm+ui"] > recall["mm"] > recall["UI"]
-        holds &= recall["mm+ui+KD"] >= 1.02 * recall["mm+ui"]
-        holds &= found["mm+ui+KD"]["popular"] <= found["mm+ui"]["popular"] + 0.005
-        row = ", ".join(f"{n} {f['recall@20']:.3f} ({f['popular']:.0%} best-sellers)" for n, f in found.items())
+        recalls &= recall["BI"] > recall["mm+ui"] > recall["mm"] > recall["UI"]
+        recalls &= recall["mm+ui+KD"] >= 1.02 * recall["mm+ui"]
+        shares &= found["mm+ui+KD"]["popular"] <= found["mm+ui"]["popular"] + 0.005
+        row = ", ".join(f"{n} {f['recall@20']:.3f} ({f['popular']:.1%} best-sellers)" for n, f in found.items())
         out.append(f"{row}; long tail alone, recall@10 {tail['mm+ui']:.3f} → {tail['mm+ui+KD']:.3f}")
-    return Outcome(" | ".join(out), holds)
+        theme, popular = parts.train.truth["theme"], popular_items(parts.train)
+        for given in parts.truth().histories.matrix(len(theme)):
+            rest = theme == theme[given.indices[0]]
+            rest[given.indices] = False
+            perfect.append(float(popular[rest].mean()))
+    why = (
+        f"{'Recalls hold on both seeds' if recalls else 'The order of the recalls does not hold'}; what is left of a bundle's own "
+        f"theme has {np.mean(perfect):.1%} best-sellers: lists that get better come to that share from either side, and where "
+        "the student without KD showed fewer, KD shows more"
+    )
+    return Outcome(" | ".join(out), recalls and shares, "" if recalls and shares else why)
 
 
 def null(context: Context) -> Outcome:
-    """A student that knows the bundles itself, many bundles and few."""
-    views = ("content", "feedback", "bundles")
-    found = {}
-    for count in (700, 150):
-        parts = cut(planted(context.seed, count), context.seed)
-        own: dict[str, Any] = {"views": views, "plan": {"epochs": 40 * 700 // count if count < 700 else 40}}
-        pair = [asked(parts, trained(parts, context.seed, beta=b, **own).scorer)["recall@20"] for b in (0.0, 1.0)]
-        found[count] = pair
-    many, few = found[700], found[150]
-    text = "; ".join(f"{n} bundles {a:.3f} → {b:.3f}" for n, (a, b) in found.items())
-    return Outcome(text, abs(many[1] - many[0]) <= 0.01 and few[1] >= 0.99 * few[0])
+    """A student that knows the bundles itself: many bundles; few, for as many epochs; few, for as many steps."""
+    found, teacher = {}, {}
+    for name, count, epochs in (("700", 700, 40), ("150", 150, 40), ("150, five times as long", 150, 190)):
+        data = planted(context.seed, count, held=175)
+        parts = cut(data, context.seed, 175 / data.num_users)
+        own: dict[str, Any] = {"views": ("content", "feedback", "bundles"), "plan": {"epochs": epochs}}
+        pair = [trained(parts, context.seed, beta=b, **own) for b in (0.0, 1.0)]
+        found[name] = [asked(parts, f.scorer)["recall@20"] for f in pair]
+        teacher[name] = asked(parts, taught(pair[1]))["recall@20"]
+    text = "; ".join(f"{n} bundles {a:.3f} → {b:.3f} (teacher {teacher[n]:.3f})" for n, (a, b) in found.items())
+    nothing = abs(found["700"][1] - found["700"][0]) <= 0.01
+    hurts = [n for n, (a, b) in found.items() if b < 0.99 * a]
+    why = f"Hurts with {' and with '.join(hurts)}: the teacher knows no content, and of few bundles learns less than its student does"
+    return Outcome(text, nothing and not hurts, why if hurts else "")
 
 
 def popularity(context: Context) -> Outcome:
@@ -219,12 +236,17 @@ def popularity(context: Context) -> Outcome:
         sold = np.log1p(feedback_counts(parts.train))
         queries = parts.truth().queries
         follow = {}
-        for name in ("mm+ui", "mm+ui+KD"):
+        for name in ("UI", "mm+ui", "mm+ui+KD"):
             scores = fits[name].score(queries)
-            follow[name] = float(np.mean([np.corrcoef(row, sold)[0, 1] for row in scores]))
+            able = np.isfinite(scores[0])
+            follow[name] = float(np.mean([np.corrcoef(row[able], sold[able])[0, 1] for row in scores]))
         holds &= follow["mm+ui+KD"] < follow["mm+ui"]
-        out.append(f"{follow['mm+ui']:+.3f} → {follow['mm+ui+KD']:+.3f}")
-    return Outcome(" | ".join(out), holds)
+        out.append(f"{follow['mm+ui']:+.3f} → {follow['mm+ui+KD']:+.3f} (feedback alone {follow['UI']:+.3f})")
+    why = (
+        "there is next to nothing to take away: views of length 1 and a low-pass filter of the feedback keep popularity out of "
+        "the scores before any teacher speaks, so the difference is one of seeds"
+    )
+    return Outcome(" | ".join(out), holds, "" if holds else why)
 
 
 def youshu_log(folder: Any, least: int = 10) -> Any:
@@ -277,15 +299,15 @@ CLAIMS = (
     Claim(
         "planted", "Planted bundles, recall@20 of long-tail items: BI > mm+ui > mm > UI, and KD adds at least 2 % with no more best-sellers",
         "UI .37/.41 (23 % best-sellers), mm .72/.71, BI .956/.960 (15-16 %), mm+ui .823/.794, with KD .862; long tail alone recall@10 .593 → .613",
-        table, ("diet", "clhe"), True, 140,
+        table, ("diet", "clhe"), True, 80,
     ),
     Claim(
         "null", "With the bundles among the student's views KD changes nothing; with 150 bundles it does not hurt by over 1 %",
-        ".959 → .959", null, (), True, 90,
+        ".959 → .959", null, (), True, 110,
     ),
     Claim("popularity", "Scores follow the log of the item's sales less with KD than without", "lower (no figure)", popularity, (), True, 5),
     Claim(
         "youshu", "Youshu, a part without text: long-tail books from the best-sellers of a list, KD against none",
-        "better in popular-to-long-tail, no more best-sellers (no figure in the sheet)", youshu, (), True, 110,
+        "better in popular-to-long-tail, no more best-sellers (no figure in the sheet)", youshu, (), True, 110, reference="CLHE without the teacher",
     ),
 )  # fmt: skip

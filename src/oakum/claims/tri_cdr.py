@@ -341,7 +341,7 @@ CLAIMS = (
     Claim("bare", "With an empty source the logits are finite and those of s = 0", "equal", bare),
     Claim(
         "games", "Toy to Game, 3,000 people, 50 events, width 32: above SASRec on games alone; without TCA and without TCL each lower or equal "
-        "(a smaller form: 12 epochs)", "ndcg@10 +3 to +15 %", games, (), True, 500,
+        "(a smaller form: 12 epochs)", "ndcg@10 +3 to +15 %", games, (), True, 500, reference="SASRec, after Tri-CDR's table",
     ),
     Claim("nearness", "After training the source is nearer to the mixture than to the target", "cos(s, m) > cos(s, t)", nearness, (), True, 5),
 )  # fmt: skip

@@ -13,6 +13,7 @@ from oakum.engine.learner import Plugin
 from oakum.engine.run import Run
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch, Negatives
+from oakum.sampling.bundles import Bundles
 from oakum.sampling.sequences import PAD, Sequences
 
 
@@ -65,6 +66,8 @@ class LeftOutPlugin(Plugin):
         """The batch without the events. A batch of nothing else keeps its first row, at no cost to anybody but one step."""
         if self.spec.gamma == 0 or not self.spec.rows:
             return batch
+        if isinstance(batch, Bundles):
+            return self.smaller(run, batch)
         gone = torch.tensor(self.spec.rows, device=batch.rows.device)
         keep = ~torch.isin(batch.rows, gone)
         laid: tuple[str, ...] = ()
@@ -74,7 +77,22 @@ class LeftOutPlugin(Plugin):
             keep &= ~empty
         if bool(keep.all()) or not bool(keep.any()):
             return batch
-        return type(batch)(**_rows_of(batch, keep, laid))
+        out = type(batch)(**_rows_of(batch, keep, laid))
+        return _own_windows(batch, out, keep) if isinstance(batch, Sequences) and isinstance(out, Sequences) else out
+
+    def smaller(self, run: Run, batch: Bundles) -> Bundles:
+        """The bundles without the items that only these events put there; one with fewer than two left has nothing to teach."""
+        log, width = run.data.interactions, run.data.num_items
+        if "left out" not in run.memo:
+            pairs = log.users.astype(np.int64) * width + log.items
+            gone = np.isin(log.rows, self.spec.rows)
+            run.memo["left out"] = torch.from_numpy(np.setdiff1d(pairs[gone], pairs[~gone]))
+        gone = run.memo["left out"].to(batch.members.device)
+        members = batch.members.masked_fill(torch.isin(batch.users[:, None] * width + batch.members, gone), PAD)
+        keep = (members >= 0).sum(1) >= 2
+        if not bool(keep.any()):
+            return batch
+        return Bundles(**_rows_of(dataclasses.replace(batch, members=members), keep, ()))
 
     def inputs_of(self, run: Run, batch: Sequences) -> Tensor:
         """Flat positions of the events among the inputs: each target tells which stretch of whose history its window holds."""
@@ -100,6 +118,16 @@ class LeftOutPlugin(Plugin):
             there = inputs[window, column[inside]] == items[mine][inside]
             found.append(window * width + column[inside][there])
         return torch.from_numpy(np.unique(np.concatenate(found)))
+
+
+def _own_windows(batch: Sequences, out: Sequences, keep: Tensor) -> Sequences:
+    """Where each target has a window of inputs to itself, the windows of targets that went go with them."""
+    width = batch.inputs.shape[1]
+    window = torch.arange(len(keep), device=batch.place.device)
+    if len(batch.inputs) != len(keep) or not torch.equal(batch.place // width, window):
+        return out
+    laid = {n: v[keep] for n in ("inputs", "times", "values") if (v := getattr(batch, n)) is not None}
+    return dataclasses.replace(out, place=out.place % width + window[: len(out)] * width, **laid)
 
 
 def closed_up(batch: Sequences, gone: Tensor) -> tuple[Sequences, Tensor]:

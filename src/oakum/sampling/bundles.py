@@ -18,8 +18,8 @@ from oakum.seeds import keyed_hash
 
 @dataclass(slots=True)
 class Bundles(Batch):
-    """users int64 [b], the bundles; members int64 [b, t], the items of each, in code order, padded with -1 on the right; rows:
-    the last log row of each bundle."""
+    """users int64 [b], the bundles; members int64 [b, t], the items of each, in code order, padded with -1 on the right
+    (a plug-in that takes items out leaves -1 where they stood); rows: the last log row of each bundle."""
 
     users: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     members: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, 0, dtype=torch.long))
