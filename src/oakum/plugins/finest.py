@@ -169,7 +169,7 @@ class FINESTPlugin(Plugin):
         """While fine-tuning, the penalty of the rows with a list beside the model's losses; its mean is over those rows."""
         if self.spec.gamma == 0 or not run.phase.after:
             if "taken" in self.facts and run.epoch == (run.phase.epochs or run.plan.epochs) - 1 and self.spec.gamma:
-                self.take(run, batch, reps["query"].detach())
+                self.take(run, batch, self.query(run, batch, reps).detach())
             return losses
         ends = self.ends(run)
         at, ids = ends.of(batch)
@@ -195,9 +195,13 @@ class FINESTPlugin(Plugin):
         found: Ends = run.memo["events before"]
         return found
 
-    def query(self, run: Run, batch: Batch, reps: Reps) -> Tensor:
-        """What the items are compared with, [b, d]."""
-        return reps["query"] if "query" in reps else run.model.represent_query(batch)
+    @staticmethod
+    def query(run: Run, batch: Batch, reps: Reps) -> Tensor:
+        """The query vectors that the item table is compared with [b, d]; a model that moves other vectors (points of a metric)
+        is asked for them."""
+        found = reps.get("query")
+        fits = found is not None and found.shape[-1] == run.model.item_table().shape[-1]
+        return found if fits and found is not None else run.model.represent_query(batch)
 
     def blank(self, run: Run) -> Facts:
         """Empty lists of every row that ends a history before another."""
