@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from oakum.data import Dataset, Ragged, Schema
 from oakum.data.texts import item_texts
-from oakum.engine.learner import Facts, Losses, Phase, Plugin, Reps
+from oakum.engine.learner import Facts, Losses, Model, Phase, Plugin, Reps
 from oakum.engine.run import Run
 from oakum.errors import ParameterError
 from oakum.nn.attention import Block, open_mask
@@ -180,6 +180,12 @@ class LoRecPlugin(Plugin):
 
     def start(self, run: Run) -> None:
         """Keeps hold of the run: the detector reads the model as it stands."""
+        own: Any = type(run.model)
+        if self.spec.gamma and (own.represent_query is Model.represent_query or own.item_table is Model.item_table):
+            raise ParameterError(
+                "lorec reads the item vectors and the states of what it defends, and this system has none. Take one that "
+                "compares a query with item vectors."
+            )
         self.running = [run]
 
     def prepare(self, data: Dataset, phase: Phase) -> Facts:
@@ -211,7 +217,9 @@ class LoRecPlugin(Plugin):
         """[item vector; state before it] of each event but the first, [s, t, 2 width], and where there is one [s, t]; the
         model stands still meanwhile and gets no gradient."""
         run = self.running[0]
-        part = self.histories().take(who.cpu().numpy())
+        own: Any = getattr(getattr(run.model, "base", run.model), "spec", None)
+        longest = min(self.spec.max_length, getattr(own, "max_length", self.spec.max_length))
+        part = self.histories().take(who.cpu().numpy()).tail(longest + 1)
         batch = windows(part, np.minimum(who.cpu().numpy(), self.people - 1), "each", 0).to(who.device)
         model, moving = run.model, run.model.training
         model.eval()
@@ -224,11 +232,11 @@ class LoRecPlugin(Plugin):
         return out.view(*batch.inputs.shape, -1), batch.inputs != PAD
 
     def sequential(self, run: Run) -> bool:
-        """Whether the model reads sequences: what its batches are."""
+        """Whether the model reads a history as one window with a state at each place: what its batches are."""
         if "reads sequences" not in run.memo:
             order = Order(0, run.phase.name, 0, run.plan.batch_size)
             first: Any = next(iter(run.model.batches(run.data, run.phase, order)), None)
-            run.memo["reads sequences"] = isinstance(first, Sequences)
+            run.memo["reads sequences"] = isinstance(first, Sequences) and len(first.inputs) < len(first)
         found: bool = run.memo["reads sequences"]
         return found
 
