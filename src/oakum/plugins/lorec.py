@@ -33,7 +33,7 @@ class LoRec(Spec):
     mean[BCE(p, y) + entropy · 1[y = 0] H(p)] - alignment · cos(z, e), e a projection of what the encoder makes of the history
     as text. y = 1: accounts made by `teachers` over the log, which the recommender never sees; y = 0: everybody in the log.
     Every `every` epochs people above the mean score lose one point of evidence W, which the others share; w = sigmoid(W) /
-    sigmoid(3), (0.5, 1) lifted to 1, weighs their losses from epoch `begin` on. Nothing happens where a third or more is
+    sigmoid(3), (0.5, 1) lifted to 1, weighs their losses from epoch `begin` on. Nothing happens where `most`, a third, or more is
     flagged. reads "titles": the mean of the titles' vectors; "prompt": one text a person, for encoders with a long window (a
     folder of any language model is one). Time: `passes` passes of the detector over all people an epoch, each people · t ·
     (t + width) · width; memory: people · width of the encoder floats. Newcomers: untouched, it is gone after training. Works over
@@ -56,6 +56,7 @@ class LoRec(Spec):
     encoder: Annotated[str, "text encoder: minilm, hashed:DIM, or a folder of any model"] = "minilm"
     reads: Annotated[Literal["titles", "prompt"], "titles one by one, or one text a person"] = "titles"
     teachers: Annotated[tuple[str, ...], "attacks that make the known fakes, by slug"] = ("random-profiles",)
+    most: Annotated[float, Range(above=0, high=1), "share of people from which on flags count as none"] = 1 / 3
     share: Annotated[float, Range(above=0, high=1), "known fakes as a share of the people"] = 0.01
 
     def sizes(self, data: Dataset) -> Mapping[str, int]:
@@ -78,12 +79,12 @@ def weight_of(evidence: Tensor) -> Tensor:
     return torch.where((raw > 0.5) & (raw < 1), torch.ones_like(raw), raw)
 
 
-def updated(evidence: Tensor, p: Tensor) -> Tensor | None:
+def updated(evidence: Tensor, p: Tensor, most: float = 1 / 3) -> Tensor | None:
     """Evidence [n] after a look at the scores [n]: one point less above the mean score, shared by the others; None, where a
-    third or more is flagged."""
+    share of `most` or more is flagged: the detector is not sharp enough yet."""
     flagged = p > p.mean()
     count, n = int(flagged.sum()), len(p)
-    if not 0 < count < n / 3:
+    if not 0 < count < n * most:
         return None
     return torch.where(flagged, evidence - 1, evidence + count / (n - count))
 
@@ -260,7 +261,7 @@ class LoRecPlugin(Plugin):
             return
         p = self.scores()
         seen = torch.isfinite(p)
-        moved = updated(self.evidence[seen], p[seen]) if bool(seen.any()) else None
+        moved = updated(self.evidence[seen], p[seen], self.spec.most) if bool(seen.any()) else None
         if moved is not None:
             self.evidence[seen] = moved
         self.due.fill_(run.epoch + (1 if moved is None else self.spec.every))
