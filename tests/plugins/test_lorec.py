@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from oakum.backends.embed import history_vectors
 from oakum.data import Ragged
 from oakum.engine.fit import fit
 from oakum.models.sequential.gru4rec import GRU4Rec
 from oakum.models.sequential.sasrec import SASRec
 from oakum.nn.project import directions
-from oakum.plugins.lorec import Detector, LoRec, LoRecPlugin, calibrated, teach, told, updated, weight_of
+from oakum.plugins.lorec import Detector, LoRec, LoRecPlugin, calibrated, teach, updated, weight_of
 from tests.toys import random_log
 
 SMALL = LoRec(encoder="hashed:16", every=1, width=8, share=0.2, batch_size=16)
@@ -119,12 +120,12 @@ def test_known_fakes_are_the_teachers_and_stay_out_of_the_log() -> None:
 def test_titles_are_averaged_over_the_training_events_only() -> None:
     data = random_log()
     rows = Ragged.of([[3, 5], [3], []])
-    found = told(data, rows, "hashed:16", "titles")
-    one = told(data, Ragged.of([[3], [5]]), "hashed:16", "titles")
+    found = history_vectors(data, rows, "hashed:16")
+    one = history_vectors(data, Ragged.of([[3], [5]]), "hashed:16")
     assert np.allclose(found[0], one.mean(0), atol=1e-6)
     assert np.array_equal(found[1], one[0])
     assert not found[2].any()
-    assert told(data, rows, "hashed:16", "prompt").shape == (3, 16)
+    assert history_vectors(data, rows, "hashed:16", prompt="Whose is it? ").shape == (3, 16)
 
 
 def test_the_projection_is_fixed_and_keeps_dot_products_in_expectation() -> None:

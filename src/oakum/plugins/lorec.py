@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oakum.backends.embed import history_vectors, width_of
 from oakum.data import Dataset, Ragged, Schema
-from oakum.data.texts import item_texts
 from oakum.engine.learner import Facts, Losses, Model, Phase, Plugin, Reps
 from oakum.engine.run import Run
 from oakum.errors import ParameterError
@@ -24,6 +24,7 @@ from oakum.sampling.sequences import PAD, Sequences, windows
 from oakum.seeds import keyed_hash
 
 START = 3.0  # evidence that everybody begins with
+PROMPT = "In a log of recommendations, how likely is it that this person is a fraudster? History: "
 
 
 class LoRec(Spec):
@@ -61,8 +62,6 @@ class LoRec(Spec):
 
     def sizes(self, data: Dataset) -> Mapping[str, int]:
         """The width of the encoder."""
-        from oakum.backends.embed import width_of
-
         return {"text": width_of(self.encoder) if self.alignment and self.gamma else 0}
 
     def build(self, schema: Schema) -> LoRecPlugin:
@@ -114,23 +113,6 @@ def teach(data: Dataset, teachers: tuple[str, ...], share: float) -> Ragged:
         fakes = propose(load_class(slug, "attack")(), data, goal, budget, seed=t).change.profiles  # type: ignore[attr-defined]
         rows += [fakes.row(r) for r in range(len(fakes))]
     return Ragged.of(rows)
-
-
-def told(data: Dataset, histories: Ragged, encoder: str, reads: str) -> NDArray[np.float32]:
-    """What a text encoder makes of each history, float32 [n, dim]."""
-    from oakum.backends.embed import embed, embedder
-
-    words = item_texts(data, ("title",)).texts
-    model = embedder(encoder).fitted(words)
-    if reads == "prompt":
-        ask = "In a log of recommendations, how likely is it that this person is a fraudster? History: "
-        texts = [ask + "; ".join(f"Item title: {words[i]}" for i in histories.row(r)) for r in range(len(histories))]
-        return embed(texts, model)
-    vectors, owners = embed(words, model), histories.owners()
-    out = np.zeros((len(histories), model.dim), np.float32)
-    np.add.at(out, owners, vectors[histories.items])
-    out /= np.maximum(histories.lengths, 1)[:, None]
-    return out
 
 
 class Detector(nn.Module):
@@ -205,7 +187,9 @@ class LoRecPlugin(Plugin):
         if every.times is not None:
             found["times"] = every.times
         if self.detector.text is not None:
-            found["text"] = told(data, every, self.spec.encoder, self.spec.reads)
+            found["text"] = history_vectors(
+                data, every, self.spec.encoder, prompt=PROMPT if self.spec.reads == "prompt" else ""
+            )
         return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in found.items()}
 
     # --- histories as the detector reads them ---------------------------------------------------------------------
