@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,15 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from oakum.backends.embed import history_vectors
+from oakum.catalogue import entries, load_class
 from oakum.data import Ragged
 from oakum.engine.fit import fit
+from oakum.errors import Interrupted, ParameterError
 from oakum.models.sequential.gru4rec import GRU4Rec
 from oakum.models.sequential.sasrec import SASRec
 from oakum.nn.project import directions
 from oakum.plugins.lorec import Detector, LoRec, LoRecPlugin, calibrated, teach, updated, weight_of
+from tests.contracts.test_resume import stop_after
 from tests.toys import random_log
 
 SMALL = LoRec(encoder="hashed:16", every=1, width=8, share=0.2, batch_size=16)
@@ -132,3 +137,24 @@ def test_the_projection_is_fixed_and_keeps_dot_products_in_expectation() -> None
     assert torch.equal(directions(64, 512), directions(64, 512))
     drawn = directions(64, 512)
     assert torch.allclose(drawn @ drawn.T * 64 / 512, torch.eye(64), atol=0.25)
+
+
+@pytest.mark.parametrize("at", [2, 6, 15])
+def test_a_stopped_run_goes_on_as_if_it_had_not(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, spec, plugin = random_log(), SASRec(embedding_dim=8, num_layers=1), SMALL.replace(begin=1, most=1.0)
+    plan = {"epochs": 3, "batch_size": 16, "patience": 0}
+    straight = fit(spec, data, plan=plan, plugins=[plugin], seed=3)
+    with monkeypatch.context() as patch:
+        stop_after(patch, at)
+        with pytest.raises(Interrupted):
+            fit(spec, data, plan={**plan, "checkpoint": str(tmp_path)}, plugins=[plugin], seed=3)
+    resumed = fit(spec, data, plan={**plan, "checkpoint": str(tmp_path)}, plugins=[plugin], seed=3)
+    for a, b in ((straight.model, resumed.model), (straight.plugins[0], resumed.plugins[0])):
+        for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True):
+            assert torch.equal(x, y)
+
+
+def test_a_system_without_item_vectors_is_refused() -> None:
+    data = random_log()
+    with pytest.raises(ParameterError, match="compares a query with item vectors"):
+        fit(load_class("recgpt").from_json(entries()["recgpt"].contract["set"]), data, plan=PLAN, plugins=[SMALL])  # type: ignore[index]

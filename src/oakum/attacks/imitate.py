@@ -28,9 +28,14 @@ class Oracle:
         self._known: dict[bytes, Ids] = {}
 
     @property
+    def spent(self) -> int:
+        """Queries so far."""
+        return self._access.spent
+
+    @property
     def left(self) -> int:
         """Queries that are left."""
-        return max(0, self._allowed - self._access.spent)
+        return max(0, self._allowed - self.spent)
 
     def ask(self, histories: Ragged) -> tuple[Ids, NDArray[np.bool_]]:
         """The list of each history, int32 [q, k] with -1 where it ends early, and whether it was answered, bool [q].
@@ -126,7 +131,7 @@ def imitate(
         )
     log = asked_log(data, queries, lists, answered)
     fitted = fit(spec, log, plan={**(plan or {}), "checkpoint": None, "patience": 0}, plugins=[loss], seed=seed)
-    return Imitation(fitted, oracle._allowed - oracle.left, int(answered.sum()))
+    return Imitation(fitted, oracle.spent, int(answered.sum()))
 
 
 def likeness(victim: Any, copy: Any, queries: Queries, k: Sequence[int] = (1, 10)) -> dict[str, NDArray[np.float64]]:

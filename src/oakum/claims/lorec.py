@@ -145,18 +145,17 @@ def _auc(p: Any, people: int) -> float:
     """Chance that a planted account scores above a genuine person; ties one half."""
     import numpy as np
 
+    from oakum.metrics.calibration import auc
+
     scores = np.asarray(p, np.float64)
     known = np.isfinite(scores)
-    fake, own = scores[people:][known[people:]], np.sort(scores[:people][known[:people]])
-    below, up_to = np.searchsorted(own, fake, "left"), np.searchsorted(own, fake, "right")
-    return float(((below + up_to) / 2).mean() / len(own))
+    return auc(scores[known], (np.arange(len(scores)) >= people)[known])
 
 
 def unseen(name: str, people: int) -> Any:
     """Bandwagon accounts that the detector was not taught; people: how many of the log's people are taken."""
 
     def measure(context: Context) -> Outcome:
-        import numpy as np
 
         from oakum.plugins.lorec import weight_of
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from oakum import losses
 from oakum.attacks.access import Access, Goal, Threat
 from oakum.attacks.base import Budget, propose
+from oakum.attacks.drill import attack
 from oakum.attacks.extraction.distil import Continue, ContinuePlugin, Pool, others
 from oakum.attacks.extraction.few_shot import FewShot, Guide
 from oakum.attacks.imitate import Imitation, Oracle, asked_log, likeness
@@ -188,3 +189,15 @@ def test_without_queries_there_is_no_copy() -> None:
     data = random_log()
     with pytest.raises(BudgetExceeded, match="no queries"):
         propose(FewShot(), data, COPY, Budget(), victim=fit(Markov(), data))
+
+
+def test_the_framework_measures_the_copy_and_fits_nothing_again() -> None:
+    data = random_log()
+    small = FewShot(length=4, k=5, embedding_dim=8, epochs=2, continuations=1)
+    found = attack(small, "markov", data, queries=30, seeds=(0,))
+    assert found.goal == "copy"
+    assert found.cost == Budget(queries=found.looks["lists"])
+    assert 0 < found.cost.queries <= 30
+    assert set(found.agreement) == {"agr@1", "agr@10", "frbo@10"}
+    assert all(0 <= e.value <= 1 for e in found.agreement.values())
+    assert found.before == found.after == {}
