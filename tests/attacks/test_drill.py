@@ -149,3 +149,20 @@ def test_exposures_take_a_data_set_or_its_histories() -> None:
     a = exposures(model, users, data, np.array([3]), owned, (5,))
     b = exposures(model, users, data.histories.take(users), np.array([3]), owned, (5,))
     np.testing.assert_array_equal(a["t_hr@5"], b["t_hr@5"])
+
+
+def test_a_defence_that_changes_training_stands_in_both_fits() -> None:
+    """A rule of a federation, put in front by its slug: both fits train under it, the attack beside it."""
+    pytest.importorskip("torch")
+    from oakum.attacks.drill import defence_of
+    from oakum.models.classic.ncf import NCF
+
+    data, plan = random_log(), {"epochs": 2, "optimiser": "sgd", "learning_rate": 0.1}
+    kept: list[Any] = []
+    rule = defence_of("fed-median")
+    spec = NCF(form="mlp", hidden=(8, 4))
+    found = attack("a-ra", spec, data, users=0.1, defence=rule, plan=plan, k=(5,))
+    assert found.cost.users == 4
+    assert found.cost.rounds == 10_000
+    kept.append(fit_one(spec, data, defence=rule, plan=plan).record.plan["step"])
+    assert kept[0]["aggregate"]["slug"] == "fed-median"

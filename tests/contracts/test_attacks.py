@@ -11,6 +11,7 @@ from oakum.attacks.base import Budget, Goal, Proposal, propose
 from oakum.catalogue import entries, load_class
 from oakum.data import Dataset
 from oakum.engine.fit import fit
+from oakum.engine.plan import Plan
 from oakum.errors import BudgetExceeded, Denied
 from oakum.models.classic.ials import IALS
 from tests.toys import random_log
@@ -53,7 +54,7 @@ def test_settings_round_trip(slug: str) -> None:
 @pytest.mark.parametrize("slug", ATTACKS)
 @pytest.mark.parametrize("users", [1, 4])
 def test_stays_within_the_budget_and_what_it_says_is_what_is_counted(slug: str, users: int) -> None:
-    budget = Budget(users=users, clicks=users * 9, edits=users)
+    budget = Budget(users=users, clicks=users * 9, edits=users, rounds=5)
     found = found_by(slug, budget)
     assert budget.covers(found.cost.replace(queries=0))
     assert found.change.cost() == found.cost.replace(queries=0)
@@ -65,27 +66,32 @@ def test_what_is_looked_at_is_declared_and_counted(slug: str) -> None:
     attack = load_class(slug)()
     names = {"log": "LOG", "lists": "LISTS", "scores": "SCORES", "gradient": "GRADIENTS", "retrain": "RETRAIN"}
     granted = {str(t.name) for t in attack.threat}
-    found = found_by(slug, Budget(users=3, clicks=30))
+    found = found_by(slug, Budget(users=3, clicks=30, rounds=5))
     assert {names[n] for n in found.looks} <= granted
     if attack.looks:
         with pytest.raises((BudgetExceeded, Denied)):
-            propose(attack, data_for(slug), kind_for(slug), Budget(users=3, clicks=30))
+            propose(attack, data_for(slug), kind_for(slug), Budget(users=3, clicks=30, rounds=5))
 
 
 @pytest.mark.parametrize("slug", ATTACKS)
 def test_is_pure_and_seeded(slug: str) -> None:
-    data, budget = data_for(slug), Budget(users=3, clicks=30, edits=2)
+    data, budget = data_for(slug), Budget(users=3, clicks=30, edits=2, rounds=5)
     before = data.digest
     a, b = (found_by(slug, budget, seed=7, data=data) for _ in range(2))
     assert replace(data).digest == before
     assert a.change.digest() == b.change.digest()
-    assert a.poisoned.digest == b.poisoned.digest == a.change.apply(data).digest
+    assert a.poisoned.digest == b.poisoned.digest
+    if a.plan is None:
+        assert a.change.apply(data).digest == a.poisoned.digest
+    else:  # clients of a federation: the log is not touched
+        assert a.poisoned.digest == data.digest
+        assert a.change.apply(Plan()) == a.plan == b.plan != Plan()
 
 
 @pytest.mark.parametrize("slug", ATTACKS)
 def test_undoing_is_dropping_the_result(slug: str) -> None:
     data = data_for(slug)
-    found = found_by(slug, Budget(users=3, clicks=30), data=data)
+    found = found_by(slug, Budget(users=3, clicks=30, rounds=5), data=data)
     log = found.poisoned.interactions
     back = log.take(log.users < data.num_users)
     assert back.digest() == data.interactions.digest()

@@ -8,13 +8,8 @@ from pathlib import Path
 import pytest
 
 from oakum.report import compare, write
-from tests.report.browser import Browser, browser
+from tests.browser import OVERFLOW, Browser, browser, painted
 from tests.report.sample import sample
-
-# The elements whose right edge passes the window's, scrolling regions and their content aside.
-OVERFLOW = """[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, svg, .sr, .skip')
-  && e.getBoundingClientRect().right > innerWidth + 1 && e.getBoundingClientRect().width > 0)
-  .map(e => e.tagName + '.' + e.className)"""
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +59,11 @@ def test_words_can_be_read_as_painted(opened: Browser, pages: dict[str, Path], d
     from oakum.report.palette import contrast
 
     opened.open(pages["report"], dark=dark)
-    found = opened.run(
-        """[...document.querySelectorAll('body *')].filter(e => e.children.length == 0 && e.textContent.trim()
-          && !e.closest('svg')).map(e => { let g = e; while (g && ['rgba(0, 0, 0, 0)'].includes(
-          getComputedStyle(g).backgroundColor)) g = g.parentElement;
-          return [getComputedStyle(e).color, getComputedStyle(g || document.body).backgroundColor, e.textContent] })"""
-    )
+    found = painted(opened)
     assert len(found) > 200
     for ink, ground, text in found:
-        assert contrast(_hex(ink), _hex(ground)) >= 4.5, text
-    assert contrast(_hex(found[0][1]), "#000000" if dark else "#ffffff") < 2.5  # the scheme did change
+        assert contrast(ink, ground) >= 4.5, text
+    assert contrast(found[0][1], "#000000" if dark else "#ffffff") < 2.5  # the scheme did change
 
 
 def test_the_keyboard_reaches_the_skip_link_first(opened: Browser, pages: dict[str, Path]) -> None:
@@ -115,8 +105,3 @@ def test_it_prints(opened: Browser, pages: dict[str, Path]) -> None:
     )
     opened.call("Emulation.setEmulatedMedia", media="screen")
     assert hidden == 0
-
-
-def _hex(colour: str) -> str:
-    parts = colour[colour.index("(") + 1 : -1].split(",")[:3]
-    return "#" + "".join(f"{int(p):02x}" for p in parts)

@@ -14,7 +14,7 @@ from oakum.api import fit
 from oakum.client import Client
 from oakum.data import Dataset
 from oakum.data.simulate import Market, simulate
-from tests.state.conftest import server, where  # noqa: F401 - fixtures
+from tests.state.conftest import server, state, where  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
     from oakum.serve.service import Service

@@ -12,7 +12,7 @@ import pytest
 
 from oakum.audits.record import AuditReport
 from oakum.report import compare, write
-from tests.report.browser import browser
+from tests.browser import browser
 from tests.report.sample import sample
 from tests.report.test_report import Page
 

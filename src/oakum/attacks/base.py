@@ -14,8 +14,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from oakum.attacks.access import Access, Goal, Threat
-from oakum.attacks.changes import AddProfiles, Budget, Change, EditEvents, Nothing, counted
+from oakum.attacks.changes import (
+    AddProfiles,
+    Budget,
+    Change,
+    EditEvents,
+    HostileClients,
+    Nothing,
+    counted,
+    counted_plan,
+)
 from oakum.data import Dataset, Interactions
+from oakum.engine.plan import Plan
 from oakum.errors import BudgetExceeded, OakumError, ParameterError, nearest
 from oakum.needs import check
 from oakum.parameters import Parameters
@@ -39,8 +49,8 @@ class Attack(Parameters):
 
     @property
     def looks(self) -> bool:
-        """Whether it looks at the victim, beyond reading the log and the catalogue."""
-        return bool(self.threat & ~(Threat.LOG | Threat.CATALOGUE))
+        """Whether it looks at the victim, beyond reading the log and the catalogue, or what a server sends its clients."""
+        return bool(self.threat & ~(Threat.LOG | Threat.CATALOGUE | Threat.CLIENTS))
 
     def run(self, access: Access, goal: Goal, budget: Budget, rng: Rng) -> Change:
         """What it would alter."""
@@ -50,12 +60,13 @@ class Attack(Parameters):
 @dataclass(frozen=True, eq=False)
 class Proposal:
     """A checked change. cost: as the framework counted it on the changed log; looks: as counted by `Access`;
-    poisoned: the log that the change gave when it was counted."""
+    poisoned: the log that the change gave when it was counted; plan: the plan that it gave, where it alters plans."""
 
     change: Change
     cost: Budget
     looks: dict[str, int]
     poisoned: Dataset
+    plan: Plan | None = None
 
 
 def propose(
@@ -67,8 +78,10 @@ def propose(
     seed: int = 0,
     victim: Any = None,
     retrain: Callable[[Change], Any] | None = None,
+    plan: Plan | None = None,
 ) -> Proposal:
-    """Run an attack and check what comes back.
+    """Run an attack and check what comes back. plan: of the victim's training, for changes that alter it (default: a
+    federation of all people).
 
     The change is applied to a copy and its cost is counted there: what the change says of itself is not read. Raises
     `Denied` for a look that the threat does not grant, `BudgetExceeded` with the counts, `OakumError` where the attack
@@ -83,15 +96,24 @@ def propose(
     before = replace(data).digest
     access = Access(attack.threat, data, victim=victim, retrain=retrain, queries=budget.queries)
     change = attack.run(access, goal, budget, generator(seed, "attack", attack.slug))
-    poisoned = change.apply(data)
+    if getattr(change, "alters", "log") == "plan":
+        plan = plan or Plan()
+        poisoned, altered = data, change.apply(plan)
+        cost = counted_plan(plan, altered, attack.slug)
+    else:
+        poisoned, altered = change.apply(data), None
+        cost = counted(data, poisoned, attack.slug)
     if replace(data).digest != before:
         raise OakumError(f"The attack '{attack.slug}' edited its input in place; a change must be returned as a value.")
-    cost = counted(data, poisoned, attack.slug).replace(queries=access.spent)
+    cost = cost.replace(queries=access.spent)
     short = budget.shortfalls(cost)
     if short:
         raise BudgetExceeded(f"The attack '{attack.slug}' spent more than its budget: {'; '.join(short)}.")
-    return Proposal(change, cost, dict(access.looks), poisoned)
+    return Proposal(change, cost, dict(access.looks), poisoned, altered)
 
+
+#: Rounds that hostile clients get where nobody says: as many as a training has.
+ROUNDS = 10_000
 
 #: Classes of items by percentile of popularity among the items that people have.
 POPULARITY = {"tail": (0.0, 0.5), "lower-torso": (0.5, 0.75), "upper-torso": (0.75, 0.95), "head": (0.95, 1.0)}
@@ -112,12 +134,13 @@ def cold_targets(data: Dataset, n: int = 5, *, seed: int = 0, popularity: str | 
     return Goal(tuple(int(i) for i in np.sort(generator(seed, "targets").choice(pool, n, replace=False))))
 
 
-def budget_for(data: Dataset, share: float, *, length: int | None = None, targets: int = 5) -> Budget:
-    """Fake accounts as a share of the people, each with as many events as a person has on average."""
+def budget_for(data: Dataset, share: float, *, length: int | None = None, targets: int = 5, rounds: int = 0) -> Budget:
+    """Fake accounts as a share of the people, each with as many events as a person has on average; as clients of a
+    federation, in at most so many rounds."""
     people = int((data.user_counts > 0).sum())
     users = max(1, round(share * people))
     mean = max(targets + 1, round(float(data.user_counts[data.user_counts > 0].mean())))
-    return Budget(users=users, clicks=users * (length or mean))
+    return Budget(users=users, clicks=users * (length or mean), rounds=rounds)
 
 
 def share_of(text: str, data: Dataset) -> int:
@@ -153,6 +176,7 @@ __all__ = [
     "Change",
     "EditEvents",
     "Goal",
+    "HostileClients",
     "Nothing",
     "Proposal",
     "Threat",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
@@ -12,6 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from oakum.data import Dataset, Interactions, Ragged, Vocabulary
+from oakum.engine.federation import Hostile, federated
+from oakum.engine.plan import Plan
 from oakum.errors import OakumError
 from oakum.parameters import Parameters, Range
 from oakum.seeds import generator
@@ -20,11 +23,12 @@ from oakum.seeds import generator
 class Budget(Parameters):
     """What an attack may spend, or has spent."""
 
-    users: Annotated[int, Range(0), "fake accounts"] = 0
+    users: Annotated[int, Range(0), "fake accounts, or hostile clients of a federation"] = 0
     items: Annotated[int, Range(0), "added items"] = 0
     clicks: Annotated[int, Range(0), "events of fake accounts"] = 0
     edits: Annotated[int, Range(0), "changed rows of the log"] = 0
     queries: Annotated[int, Range(0), "looks at the victim"] = 0
+    rounds: Annotated[int, Range(0), "rounds of a federation in which hostile clients answer"] = 0
     norm: Annotated[float, Range(0), "size of a perturbation"] = 0.0
 
     def covers(self, cost: Budget) -> bool:
@@ -33,17 +37,22 @@ class Budget(Parameters):
 
     def __add__(self, other: Budget) -> Budget:
         """What two changes spend together; sizes of perturbations do not add up, the larger one counts."""
-        sums = {n: getattr(self, n) + getattr(other, n) for n in ("users", "items", "clicks", "edits", "queries")}
+        sums = {
+            n: getattr(self, n) + getattr(other, n) for n in ("users", "items", "clicks", "edits", "queries", "rounds")
+        }
         return Budget(**sums, norm=max(self.norm, other.norm))
 
     def shortfalls(self, cost: Budget) -> list[str]:
         """Where a cost exceeds this budget, in words."""
-        names = ("users", "items", "clicks", "edits", "queries", "norm")
+        names = ("users", "items", "clicks", "edits", "queries", "rounds", "norm")
         return [f"{n}: {getattr(cost, n)} of {getattr(self, n)}" for n in names if getattr(cost, n) > getattr(self, n)]
 
 
 class Change(Protocol):
-    """What an attack would alter, as a value. `apply` is pure: undoing is dropping the result."""
+    """What an attack would alter, as a value. `apply` is pure: undoing is dropping the result.
+
+    Changes alter the log; one with `alters = "plan"` takes a plan and gives a plan, and never meets the log.
+    """
 
     def apply(self, target: Any) -> Any:
         """A changed copy."""
@@ -157,6 +166,26 @@ class EditEvents:
 
 
 @dataclass(frozen=True, eq=False)
+class HostileClients:
+    """Clients of a federation that upload what they like. Applied to a plan; the log stays as it is."""
+
+    hostile: Hostile
+    alters = "plan"
+
+    def apply(self, target: Plan) -> Plan:
+        """The plan whose federation has these clients in it."""
+        return target.replace(step=federated(target.step).replace(hostile=self.hostile))
+
+    def cost(self) -> Budget:
+        """Clients, and the rounds in which they may answer."""
+        return Budget(users=self.hostile.clients, rounds=self.hostile.rounds)
+
+    def digest(self) -> str:
+        """SHA-256 of the clients' description."""
+        return hashlib.sha256(json.dumps(self.hostile.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
 class Nothing:
     """No change."""
 
@@ -171,6 +200,17 @@ class Nothing:
     def digest(self) -> str:
         """The same for every nothing."""
         return hashlib.sha256(b"nothing").hexdigest()
+
+
+def counted_plan(before: Plan, after: Plan, name: str) -> Budget:
+    """What a change of a plan spent: the hostile clients that its federation now has, and the rounds given to them, which
+    are the ones that the simulator will let them have. Raises `OakumError` where anything else was altered."""
+    step, was = federated(after.step), federated(before.step)
+    if after.replace(step=None) != before.replace(step=None) or step.replace(hostile=was.hostile) != was:
+        raise OakumError(f"The change of '{name}' alters the plan beyond its hostile clients.")
+    if step.hostile is None or step.hostile == was.hostile:
+        return Budget()
+    return Budget(users=step.hostile.clients, rounds=step.hostile.rounds)
 
 
 def counted(before: Dataset, after: Dataset, name: str) -> Budget:

@@ -8,11 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from oakum.attacks.base import Attack, Budget, Goal, Proposal, budget_for, cold_targets, owned_by, propose
+from oakum.attacks.base import (
+    ROUNDS,
+    Attack,
+    Budget,
+    Goal,
+    Proposal,
+    Threat,
+    budget_for,
+    cold_targets,
+    owned_by,
+    propose,
+)
 from oakum.attacks.imitate import Imitation, likeness
 from oakum.data import Dataset, Filter, Ids, Queries, Ragged
 from oakum.defences.base import Defence, Marks, Training
+from oakum.engine.federation import federated
 from oakum.engine.fitted import Fitted
+from oakum.engine.plan import Plan
 from oakum.errors import ParameterError
 from oakum.metrics import Estimate, measure
 from oakum.metrics.over_seeds import pooled
@@ -148,7 +161,9 @@ def fit_one(
     if defence is not None:
         data, _ = defence.clean(data)
         plugins = defence.plugins()
-    return fit(system, data, plan=plan, plugins=plugins, seed=seed, progress=progress)
+        plan = {**(plan or {}), **defence.trains(plan or {})}
+    fitted: Fitted = fit(system, data, plan=plan, plugins=plugins, seed=seed, progress=progress)
+    return fitted if defence is None else fitted.behind(defence, data)
 
 
 def judge(
@@ -210,7 +225,8 @@ def attack(
 ) -> AttackResult:
     """Fit clean, attack, check the budget, fit again from scratch with the same seeds, and measure.
 
-    A technique that looks at the victim sees the clean fit of the first seed, and retrains of it.
+    A technique that looks at the victim sees the clean fit of the first seed, and retrains of it. One that works through
+    clients meets the federation of the plan's `step`, or one of all people where the plan has none.
 
     targets: item ids (default: five cold items drawn by `seed`). users: fake accounts as a share of the people, each
     with as many events as a person has; queries: looks at the victim; or give a whole `budget`. Only genuine people without the target count.
@@ -235,19 +251,26 @@ def attack(
                 if code < 0:
                     raise ParameterError(f"The target item {name!r} is not in the log '{train.name}'.")
             goal = Goal(tuple(int(c) for c in codes))
-    budget = budget or budget_for(train, users, targets=len(goal.targets)).replace(queries=queries)
+    clients = Threat.CLIENTS in attacker.threat
+    budget = budget or budget_for(train, users, targets=len(goal.targets), rounds=ROUNDS if clients else 0).replace(
+        queries=queries
+    )
     stick = Yardstick.of(data, goal, k, measured=measured, seed=seed)
-    one = lambda log, s: fit_one(system, log, defence=defence, plan=plan, seed=s, progress=progress)
+    if clients:
+        plan = {**(plan or {}), "step": federated((plan or {}).get("step"))}
+    one = lambda log, s, p=plan: fit_one(system, log, defence=defence, plan=p, seed=s, progress=progress)
     looks = attacker.looks  # else nothing is fitted before the budget holds
     clean = [one(train, s) for s in seeds] if looks else []
     retrain = lambda change: one(change.apply(train), seeds[0])
     found = propose(
-        attacker, train, goal, budget, seed=seed, victim=clean[0] if looks else None, retrain=retrain if looks else None
-    )
+        attacker, train, goal, budget, seed=seed, victim=clean[0] if looks else None,
+        retrain=retrain if looks else None, plan=Plan(**(plan or {})),
+    )  # fmt: skip
+    then = plan if found.plan is None else {**(plan or {}), "step": found.plan.step}
     clean = clean or [one(train, s) for s in seeds]
     before = [stick.measure(f) for f in clean]
     copy = found.change if isinstance(found.change, Imitation) else None
-    after = before if copy else [stick.measure(one(found.poisoned, s)) for s in seeds]
+    after = before if copy else [stick.measure(one(found.poisoned, s, then)) for s in seeds]
     shown, moved, lifted, reached = judge(before, after, seed=seed)
     quality = None
     if stick.truth is not None:
@@ -300,7 +323,11 @@ def defend(defence: str | Defence, system: str | Spec, data: Dataset | Split, **
         subject: Dataset | Split = replace(data, train=cleaned)
     else:
         subject, marks = chosen.clean(data)
-    return fit(system, subject, plugins=list(chosen.plugins()), **options), marks
+    values = chosen.trains(options.get("plan") or {})
+    if values:
+        options["plan"] = {**(options.get("plan") or {}), **values}
+    fitted: Fitted = fit(system, subject, plugins=list(chosen.plugins()), **options)
+    return fitted.behind(chosen, subject), marks
 
 
 __all__ = ["AttackResult", "Proposal", "Yardstick", "attack", "defence_of", "defend", "exposures", "fit_one", "judge"]

@@ -6,20 +6,28 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 
 from oakum.audits.accuracy import clean_trials
-from oakum.audits.base import Audit, Subject, goodness, verdict_of, within
-from oakum.audits.record import Finding, Plot
+from oakum.audits.base import Audit, Subject, goodness, percent, verdict_of, within
+from oakum.audits.record import Cure, Finding, Plot
 from oakum.audits.trials import Result, Trial
-from oakum.metrics.calibration import Predictions, expected_calibration_error
+from oakum.data import Ranking
+from oakum.defences.wrap.topn import TopN
+from oakum.metrics import measure
+from oakum.metrics.calibration import Predictions, expected_calibration_error, rank_discounted_ece
+from oakum.metrics.calibrators import Calibrator
+from oakum.metrics.estimate import Estimate
+from oakum.metrics.robustness import retention
 from oakum.metrics.statistics import estimate
 from oakum.parameters import Range
 from oakum.seeds import generator
 
+ONE, MANY = "after one logistic curve", "after a curve for each group of places"
+
 
 class CalibrationAudit(Audit):
-    """Scores of the shown places against what happened: as they are, and after one logistic curve for everybody."""
+    """Scores of the shown places against what happened: as they are, after one logistic curve for everybody, and after
+    one for each group of places."""
 
     slug = "score-calibration"
     title = "Scores one can believe"
@@ -31,7 +39,7 @@ class CalibrationAudit(Audit):
         return {n: t for n, t in clean_trials(subject).items() if n.endswith(f"seed {subject.seeds[0]}")}
 
     def judge(self, subject: Subject, results: Mapping[str, Result]) -> list[Finding]:
-        """Calibration error on held-out users after a logistic curve fitted on the others (Platt scaling)."""
+        """Calibration error on held-out users after a logistic curve fitted on the others (Platt scaling), and with the cure."""
         relevant = subject.truth.relevant.matrix(subject.data.num_items)
         half = generator(subject.seed, "calibration halves").random(len(subject.truth)) < 0.5
         out = []
@@ -45,22 +53,25 @@ class CalibrationAudit(Audit):
             train, test = half[rows], ~half[rows]
             if labels[train].sum() < 20 or labels[test].sum() < 20:
                 continue
-            a, b = _platt(scores[train], labels[train])
-            chance = 1 / (1 + np.exp(-(a * scores + b)))
-            raw, cured = (
-                expected_calibration_error(Predictions(p, labels[test]), bins=self.bins, binning="equal-mass").mean()
-                for p in (np.clip(scores[test], 0, 1), chance[test])
-            )
-            # Units are users: resample them, since the places of one list hang together.
-            gap = np.abs(chance[test] - labels[test])
-            per_user = np.bincount(rows[test], gap, minlength=len(ranking)) / np.maximum(
-                np.bincount(rows[test], minlength=len(ranking)), 1
-            )
+            chance = Calibrator.fit(scores[train], labels[train], kind="platt")(scores)
+            by_rank = TopN(n=self.k).groups(scores[train], labels[train], places[train] + 1)
+            grouped = by_rank.chances(scores, places + 1)
+            ways = {"as they are, clipped to [0, 1]": np.clip(scores, 0, 1), ONE: chance, MANY: grouped}
+            errors = {
+                name: self._errors(Predictions(p[test], labels[test], None, rows[test], places[test] + 1), subject.seed)
+                for name, p in ways.items()
+            }
+            (one, _), (mended, first) = errors[ONE], errors[MANY]
+            shown = np.full(ranking.items.shape, np.nan, np.float32)
+            shown[rows, places] = grouped
+            lists = (ranking, Ranking(ranking.items, shown))
+            kept = retention(*(measure(r, subject.truth, ["ndcg@10"])["ndcg@10"] for r in lists), seed=subject.seed)
+            price = Estimate(kept.value - 1, kept.low - 1, kept.high - 1, kept.n, kept.how)
             edges = np.quantile(chance[test], np.linspace(0, 1, self.bins + 1)[1:-1])
             which = np.searchsorted(edges, chance[test], side="right")
             said = [float(chance[test][which == i].mean()) for i in range(self.bins) if (which == i).any()]
             seen = [float(labels[test][which == i].mean()) for i in range(self.bins) if (which == i).any()]
-            relative = cured / max(float(labels[test].mean()), 1e-9)
+            relative = one.value / max(float(labels[test].mean()), 1e-9)
             loss = 1 - goodness(relative, 1.0, 0.1)
             out.append(
                 Finding(
@@ -71,20 +82,26 @@ class CalibrationAudit(Audit):
                     loss=loss,
                     sentence=(
                         f"After one logistic curve fitted on half of the people, the scores of {system.title} miss the true hit "
-                        f"rate of the other half by {cured:.4f} on average, where the mean rate is {labels[test].mean():.4f}."
+                        f"rate of the other half by {one.value:.4f} on average, where the mean rate is {labels[test].mean():.4f}."
                     ),
                     measure=f"expected calibration error over {self.bins} equal-sized bins of the top {self.k}, users of the other half",
-                    clean=estimate(
-                        per_user[~half & (np.bincount(rows[test], minlength=len(ranking)) > 0)],
-                        seed=subject.seed,
-                    ),
+                    clean=one,
                     evidence=[
-                        {"scores": "as they are, clipped to [0, 1]", "error": round(float(raw), 4)},
-                        {"scores": "after one logistic curve", "error": round(float(cured), 4)},
-                        {
-                            "scores": "mean absolute error a user",
-                            "error": within(estimate(per_user[~half], seed=1)),
-                        },
+                        {"scores": name, "error": within(e, 4), "error, first places counting more": within(d, 4)}
+                        for name, (e, d) in errors.items()
+                    ],
+                    cures=[
+                        Cure(
+                            slug="topn-calibration",
+                            sentence=(
+                                f"with a curve for each of {len(by_rank.ends)} groups of places the chances shown miss by "
+                                f"{within(mended, 4)} where one curve misses by {within(one, 4)} (first places counting more: "
+                                f"{first.value:.4f}); it takes {int(train.sum())} labelled places and moves no item, so NDCG@10 "
+                                f"changes by {percent(price.value)}."
+                            ),
+                            after=mended,
+                            price=price,
+                        )
                     ],
                     plots=[
                         Plot(
@@ -99,23 +116,17 @@ class CalibrationAudit(Audit):
                             ],
                         )
                     ],
-                    advice="Never show a raw score to people; fit the curve on fresh feedback and check it again after each release.",
+                    advice="Never show a raw score to people; fit the curves on fresh feedback and check it again after each release.",
                     power=f"{int(labels[test].sum())} hits among {int(test.sum())} places.",
                 )
             )
         return out
 
-
-def _platt(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> tuple[float, float]:
-    """Slope and intercept of the logistic curve of a score, by Newton steps on the standardised score."""
-    mean, scale = scores.mean(), scores.std() or 1.0
-    x = np.stack([(scores - mean) / scale, np.ones_like(scores)], 1)
-    w = np.array([0.0, np.log((labels.mean() + 1e-9) / (1 - labels.mean() + 1e-9))])
-    for _ in range(25):
-        p = 1 / (1 + np.exp(-(x @ w)))
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-9 * np.eye(2)
-        step = np.linalg.solve(hessian, x.T @ (labels - p))
-        w = w + step
-        if np.abs(step).max() < 1e-10:
-            break
-    return float(w[0] / scale), float(w[1] - w[0] * mean / scale)
+    def _errors(self, said: Predictions, seed: int) -> tuple[Estimate, Estimate]:
+        """The error over the places, and the one in which first places count more; bootstrapped over users, since the
+        places of one list hang together."""
+        plain = expected_calibration_error(said, bins=self.bins, binning="equal-mass")
+        early = rank_discounted_ece(said, self.k, bins=self.bins, binning="equal-mass")
+        found = [estimate(v, seed=seed, clusters=said.users) for v in (plain, early)]
+        one, two = (Estimate(e.value, max(0.0, e.low), e.high, e.n, e.how) for e in found)
+        return one, two

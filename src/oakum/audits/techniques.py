@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from oakum.attacks.base import Budget, Goal
+from oakum.attacks.base import Budget, Goal, Threat
 from oakum.attacks.proposed import Proposed, Settled
 from oakum.audits.base import Subject, System, percent
 from oakum.catalogue import entry, load_class
+from oakum.errors import ParameterError
 from oakum.needs import check
 from oakum.parameters import fields
 
@@ -30,10 +31,15 @@ def key_of(attack: str, share: float, system: System | None = None) -> str:
 def proposed(subject: Subject, system: System, attack: str, goal: Goal, budget: Budget) -> Proposed:
     """A technique's change, to be worked out once in a worker. Those that never look are given no queries, and no victim.
 
-    Raises `DataError` at once where the log lacks what the technique needs.
+    Raises `DataError` at once where the log lacks what the technique needs, `ParameterError` for one that does not work
+    through the log.
     """
     technique = load_class(attack, "attack")()
     check(technique, subject.data)
+    if Threat.CLIENTS in technique.threat:
+        raise ParameterError(
+            f"'{attack}' works through clients of a federation, not through the log: use `oakum attack`."
+        )
     if not technique.looks:
         return Proposed(technique, goal, budget.replace(queries=0), subject.seed)
     return Proposed(technique, goal, budget, subject.seed, system.spec, system.plan, system.plugins)

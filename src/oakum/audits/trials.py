@@ -27,7 +27,7 @@ from oakum.catalogue import entries
 from oakum.data import Dataset, Filter, Ids, Queries
 from oakum.engine.closed import Pictured
 from oakum.engine.progress import Progress, Silent
-from oakum.parameters import Spec
+from oakum.parameters import Parameters, Spec
 
 K = 50  # length of the lists that trials keep; every audit reads a prefix of them
 
@@ -52,7 +52,7 @@ class Trial:
         """All that the result depends on, apart from the data."""
         return {
             "spec": self.spec.to_json(),
-            "plan": dict(self.plan),
+            "plan": {k: v.to_json() if isinstance(v, Parameters) else v for k, v in self.plan.items()},
             "plugins": [p.to_json() for p in self.plugins],
             "defence": None if self.defence is None else self.defence.to_json(),
             "data": self.data,
@@ -119,7 +119,7 @@ def run_trial(bench: Bench, trial: Trial, progress: Progress | None = None) -> R
 
     began = time.monotonic()
     data: Any = bench.split if trial.tune else bench.dataset(trial.data)
-    plugins, wrap = trial.plugins, None
+    plugins, wrap, values = trial.plugins, None, dict(trial.plan)
     notes: dict[str, Any] = {}
     if trial.defence is not None:
         defence: Any = trial.defence
@@ -127,8 +127,9 @@ def run_trial(bench: Bench, trial: Trial, progress: Progress | None = None) -> R
         if len(marks.flagged):
             notes["flagged"] = [int(u) for u in marks.flagged]
         plugins = (*plugins, *defence.plugins())
+        values |= defence.trains(values)
         wrap = defence
-    plan = {**trial.plan, "checkpoint": None} if spec_is_learned(trial.spec) else None
+    plan = {**values, "checkpoint": None} if spec_is_learned(trial.spec) else None
     fitted = fit(trial.spec, data, plan=plan, plugins=plugins, seed=trial.seed, progress=progress or Silent())
     scorer = fitted.scorer if wrap is None else wrap.wrap(fitted, data)
     record = {**fitted.record.to_json(), **notes, "fit_seconds": fitted.record.seconds}

@@ -208,11 +208,11 @@ CLAIMS = (
     ),
     Claim(
         "movielens", "MovieLens-1M, seven fields without ids: AutoInt > FM > LR, by .05 over LR; the residual is worth .005",
-        "AUC/log loss LR .772/.442, FM .825/.400, AutoInt .846/.380, without residual .830", movielens_order, ("autoint",), True, 120,
+        "AUC/log loss LR .772/.442, FM .825/.400, AutoInt .846/.380, without residual .830", movielens_order, ("autoint",), True, 120, reference="the AutoInt paper",
     ),
     Claim(
         "frappe", "Frappe: AutoInt above LR, AutoInt+ above FM (a quarter of the papers' training rows)",
-        "LR .936/.308, FM .967/.207, AutoInt+ .985/.149 (four times the rows)", frappe_order, ("autoint",), True, 110,
+        "LR .936/.308, FM .967/.207, AutoInt+ .985/.149 (four times the rows)", frappe_order, ("autoint",), True, 110, reference="BARS (four times the rows)",
     ),
     Claim(
         "samples", "The first rows of Criteo and Avazu: better than chance, and no worse than LR within the interval",

@@ -86,3 +86,22 @@ def ten_core(frame: Any, n: int = 10) -> Any:
         frame = frame.filter((pl.len().over("user_id") >= n) & (pl.len().over("item_id") >= n))
         if len(frame) == size:
             return frame
+
+
+def folded(folder: Path, column: str, *, users: int | None = None) -> Any:
+    """A log with a column of five test folds: fold 1 as the test part, no validation; the first `users` ids only.
+
+    Returns (split, the whole log over the same ids).
+    """
+    import polars as pl
+
+    from oakum.data.read import read
+    from oakum.splits import split_from_parts
+
+    frame = pl.read_parquet(folder / "interactions.parquet").sort("user_id", "item_id")
+    if users is not None:
+        frame = frame.filter(pl.col("user_id") <= users)
+    whole = read(frame.select("user_id", "item_id", column))
+    test = np.asarray(whole.interactions.fields[column]).astype(np.int64) == 1
+    part = lambda rows: whole.interactions.take(rows)
+    return split_from_parts(whole.with_interactions(part(~test)), part(test), carve=0), whole

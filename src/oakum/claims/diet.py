@@ -308,6 +308,6 @@ CLAIMS = (
     Claim("popularity", "Scores follow the log of the item's sales less with KD than without", "lower (no figure)", popularity, (), True, 5),
     Claim(
         "youshu", "Youshu, a part without text: long-tail books from the best-sellers of a list, KD against none",
-        "better in popular-to-long-tail, no more best-sellers (no figure in the sheet)", youshu, (), True, 110,
+        "better in popular-to-long-tail, no more best-sellers (no figure in the sheet)", youshu, (), True, 110, reference="CLHE without the teacher",
     ),
 )  # fmt: skip

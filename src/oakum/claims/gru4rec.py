@@ -81,6 +81,6 @@ CLAIMS = (
     Claim("one-negative", "BPR-max with one negative is −log σ(s⁺ − s⁻) + λ s⁻²; draws of the target count nothing", "equal", one_negative),
     Claim(
         "lastfm", "lastfm-sequences, last event, the whole catalogue ranked, softmax", "HR@10 .0367 within 10 % or above (S3-Rec's table)",
-        lastfm, (), True, 60,
+        lastfm, (), True, 60, reference="S3-Rec's table",
     ),
 )  # fmt: skip

@@ -209,6 +209,6 @@ CLAIMS = (
     Claim(
         "movielens", "Same loss, same budget, two layers, MovieLens-100K and the 668 people of MovieLens-1M with times: HSTU not "
         "worse than SASRec by more than 5 % (a smaller form: 36 epochs)", "ndcg@10 5 to 10 % above SASRec after full training (.1720 against .1603)",
-        movielens, ("hstu", "sasrec"), True, 420,
+        movielens, ("hstu", "sasrec"), True, 420, reference="SASRec under the same loss",
     ),
 )  # fmt: skip

@@ -255,7 +255,7 @@ CLAIMS = (
     Claim("padding", "Padding and batch mates change nothing; without positions order changes nothing", "unchanged", padding),
     Claim(
         "cold", "amazon-beauty (7-core), a tenth of the items unseen, ranked among all: recall@20 at least 5 × chance and not below popularity within the last category; ids at chance",
-        "5 × random; ≥ popularity within the category; ids ≈ random", cold, (), True, 80,
+        "5 × random; ≥ popularity within the category; ids ≈ random", cold, (), True, 80, reference="ids and category popularity",
     ),
     Claim(
         "tasks", "Category heads: recall@20 higher after two epochs, equal (2 %) or better at convergence, mean of two seeds",

@@ -385,7 +385,7 @@ CLAIMS = (
     ),
     Claim(
         "zero-shot", "Small form, two shops to a third, targets not had before: hit@10 above 5 × chance; compared with the text of the last item",
-        "above 5 × chance; paper, other data and size: hit@5 .0376 games, .0166 Yelp, repeats included", zero_shot, (), True, 90,
+        "above 5 × chance; paper, other data and size: hit@5 .0376 games, .0166 Yelp, repeats included", zero_shot, (), True, 90, reference="the RecGPT paper",
     ),
     Claim(
         "beams", "Beams of 20 in the unseen shop: distinct items of its catalogue, best first; how much of the exact list they find",
@@ -394,6 +394,6 @@ CLAIMS = (
     Claim(
         "steam-repeats", "Steam's published test file: repetition alone reaches the published zero-shot figures",
         "before .1245, in history .1290; repeat-last hit@1 .1245, history hit@5 .1262, transitions .1245 / .1487, popularity .0090 / .0406; published .1237 / .1253",
-        steam, (), True, 15,
+        steam, (), True, 15, reference="RecGPT's published test file",
     ),
 )  # fmt: skip

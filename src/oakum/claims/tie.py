@@ -235,11 +235,11 @@ CLAIMS = (
     Claim(
         "table", "March 2024 reports, cells split: TIE beats popularity by about 8 points, small k beats large, EASE beats TIE by about 5",
         "recall@20: popularity .367; k 4 c .05 / .3 / .7 .452 / .450 / .434; k 10 .429, k 32 .326; item cosine .475; EASE .499; "
-        "each within .02, means of three splits", table, (), True, 8,
+        "each within .02, means of three splits", table, (), True, 8, reference="the authors' notebook (WALS), and EASE",
     ),
     Claim("masking", "Training techniques removed from the lists", "popularity .335 → .367, TIE .396 → .445", masking, (), True, 2),
     Claim(
         "cold-reports", "270 unseen reports, half folded in, 3 seeds: the same order, within two points",
-        "recall@20: popularity .373, TIE .444, item cosine .471, EASE .489", cold_reports, (), True, 6,
+        "recall@20: popularity .373, TIE .444, item cosine .471, EASE .489", cold_reports, (), True, 6, reference="the authors' notebook (WALS)",
     ),
 )  # fmt: skip

@@ -19,6 +19,7 @@ COMMANDS = {
     "defend": "Train a system with a defence in place.",
     "quarantine": "Hold new events that look arranged; take any batch back.",
     "serve": "Answer requests over HTTP from a saved model.",
+    "experiment": "Show where an experiment between two models stands.",
     "refresh": "Fold a service's new events into its model.",
     "keys": "List, make and revoke the keys of a service.",
     "split": "Cut a log into train, validation and test files.",

@@ -30,7 +30,7 @@ def run(
 ) -> None:
     """Attack a system on a log: exposure of the targets before and after, with intervals, and the budget as counted."""
     from oakum.api import spec_from_text
-    from oakum.attacks.base import Budget, Goal, budget_for, share_of
+    from oakum.attacks.base import ROUNDS, Budget, Goal, Threat, budget_for, share_of
     from oakum.attacks.drill import EDIT_QUERIES, attack, defence_of
     from oakum.audits.scorecard import FULL, audit_plan
     from oakum.catalogue import load_class
@@ -46,7 +46,8 @@ def run(
     accounts = share_of(users, train)
     length = budget_for(train, 1.0, targets=max(1, len(target) or 5))
     per = length.clicks // max(1, length.users)
-    budget = Budget(users=accounts, clicks=accounts * per, queries=queries)
+    rounds = ROUNDS if Threat.CLIENTS in technique_.threat else 0
+    budget = Budget(users=accounts, clicks=accounts * per, queries=queries, rounds=rounds)
     goal: Goal | None = None
     if technique_.untargeted:
         copies = "copy" in technique_.goals

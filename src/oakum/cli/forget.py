@@ -24,26 +24,17 @@ def run(
     """Take people out of a model: their rows go, the weights are made anew without them, what is left is measured.
 
     Earlier versions that `oakum refresh` or `oakum release` kept are deleted with them, since they remember. With --state
-    the events that the service stored of them go too. A running service answers with the new model within a second or two.
+    the events that the service stored of them go too, and the statement is kept there, where an admin of the service can
+    read it. A running service answers with the new model within a second or two.
     """
-    from oakum import store
     from oakum.files import whole
-    from oakum.forgetting import forget
-    from oakum.serve.models import Shelf
-    from oakum.serve.refresh import refresh
+    from oakum.serve.forgetting import leave
     from oakum.state import open_state
 
-    shelf = Shelf(model)
-    # Accepted events of a state are folded in again below, so the model without them is what people are taken out of.
-    start = store.load(shelf.current() if state is None else shelf.base())
-    made, said = forget(start, users, log=None if log is None else read_log(log), test=test, seed=seed)
+    data = None if log is None else read_log(log)
     opened = None if state is None else open_state(state)
     try:
-        for user in users if opened is not None else ():
-            opened.forget(user)  # type: ignore[union-attr]
-        shelf.replace(made)
-        if opened is not None:
-            refresh(model, opened, seed=seed)
+        said = leave(model, users, opened, log=data, test=test, seed=seed)
     finally:
         if opened is not None:
             opened.close()

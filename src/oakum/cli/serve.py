@@ -25,6 +25,16 @@ def run(
         Optional[str],  # noqa: UP045
         typer.Option(help="Search item vectors by an index: planned, exact, hnsw or ivf; by default all are scored."),
     ] = None,
+    candidate: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Another saved model, which answers some of the people: an experiment."),
+    ] = None,
+    share: Annotated[float, typer.Option(help="Share of the people whom the candidate answers.")] = 0.1,
+    experiment: Annotated[str, typer.Option(help="Name of the experiment; another name draws people anew.")] = "",
+    window: Annotated[float, typer.Option(help="Days after a first answer in which events count.")] = 7.0,
+    measure: Annotated[str, typer.Option(help="Outcome of a person: acted, events or weight.")] = "acted",
+    event: Annotated[str, typer.Option(help="Type of the events that count; by default every type.")] = "",
+    audit: Annotated[Optional[Path], typer.Option(help="Folder of an audit to show on the page.")] = None,  # noqa: UP045
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as JSON once ready.")] = False,
 ) -> None:
     """Answer recommendation requests over HTTP, take in events durably, swap models without dropping a request.
@@ -37,6 +47,7 @@ def run(
     import json
 
     from oakum.errors import ParameterError
+    from oakum.release import Experiment
     from oakum.serve import serve
     from oakum.serve.settings import Settings
 
@@ -48,9 +59,17 @@ def run(
     ):
         if value < low:
             raise ParameterError(f"--{option} must be at least {low}. Got {value}.")
+    if audit is not None:
+        from oakum.report import read
+
+        read(audit)  # said now rather than to whoever opens the page
+    if candidate is None and experiment:
+        raise ParameterError("An --experiment needs a --candidate: the folder of the model that answers some people.")
+    plan = Experiment.make(name=experiment or "experiment", share=share, window=window, measure=measure, event=event)
     settings = Settings(
-        host=host, port=port, keys=keys, rate=rate, body=max_body, seconds=timeout, workers=workers, index=index
-    )
+        host=host, port=port, keys=keys, rate=rate, body=max_body, seconds=timeout, workers=workers, index=index,
+        candidate=None if candidate is None else str(candidate), experiment=plan, audit=None if audit is None else str(audit),
+    )  # fmt: skip
 
     def ready(url: str, id: str) -> None:
         if as_json:

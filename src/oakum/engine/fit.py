@@ -73,12 +73,13 @@ def fit(
 
 
 def fit_again(fitted: Fitted, data: Dataset, *, seed: int | None = None, progress: Progress | None = None) -> Fitted:
-    """Train the same system on other data, with the plan, the plug-ins and (by default) the seed it was trained with."""
+    """Train the same system on other data, with the plan, the plug-ins and (by default) the seed it was trained with; what
+    guards it is fitted again too."""
     from oakum.catalogue import load_class
 
     record = fitted.record
     plugins = [load_class(str(p["slug"]), "plugin").from_json(p) for p in record.plugins]
-    return fit(
+    again = fit(
         fitted.spec,
         data,
         plan=record.plan or None,
@@ -86,6 +87,9 @@ def fit_again(fitted: Fitted, data: Dataset, *, seed: int | None = None, progres
         seed=record.seed if seed is None else seed,
         progress=progress,
     )
+    for defence, _ in fitted.guards:
+        again = again.behind(defence, data)
+    return again
 
 
 def schema_of(spec: Spec, data: Dataset) -> Schema:
@@ -133,9 +137,11 @@ def _fit_learned(
             validation = None
             if split is not None and split.valid is not None and len(split.valid):
                 validation = Validation(split, seed=seed)
-            Trainer(model, parts, train, validation, plan, seed, record, progress).train()
+            trainer = Trainer(model, parts, train, validation, plan, seed, record, progress)
+            trainer.train()
     finally:
         torch.set_num_threads(threads)
     fitted = Fitted(spec, model, schema, train, record)
     fitted.plugins = tuple(parts)
+    fitted.step = trainer.stepper
     return fitted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -37,6 +38,8 @@ class Fitted:
         self.item_counts: NDArray[np.int64] = data.item_counts if data.has_pairs else _rows_of_items(data)
         self._suited: WeakSet[Any] = WeakSet()  # indexes over these very vectors
         self.plugins: tuple[Any, ...] = ()  # what trained along, for whoever wants to look at it; never saved
+        self.step: Any = None  # the plan's step as it ended (a federation: what server and clients kept); never saved
+        self.guards: tuple[tuple[Any, Any], ...] = ()  # (defence, scorer) of every third door, innermost first; saved
         self.item_table: pl.DataFrame | None = data.tables.get("items")  # one row a code: what filters may ask for
 
     @cached_property
@@ -47,6 +50,21 @@ class Fitted:
         from oakum.engine.scoring import Scoring
 
         return Scoring(self.model, seen_items=self.item_counts > 0)
+
+    def behind(self, defence: Any, data: Any) -> Fitted:
+        """The same model answering through the third door of a defence, which reads `data` (a `Dataset`, or the `Split`
+        that the model was fitted on); saved and loaded with it. A defence without a third door changes nothing."""
+        return self.guarded(defence, defence.wrap(self, data))
+
+    def guarded(self, defence: Any, scorer: Any) -> Fitted:
+        """The same model with `scorer` in its place: what `defence.wrap` made, or `defence.restore`."""
+        if scorer is self.scorer:
+            return self
+        out = copy.copy(self)
+        out._suited = WeakSet()
+        out.guards = (*self.guards, (defence, scorer))
+        out.__dict__["scorer"] = scorer
+        return out
 
     @property
     def candidates(self) -> Ids | None:
@@ -281,12 +299,13 @@ class Fitted:
             model = self.spec.build(schema)
             model.fit(data, seed=self.record.seed)
         else:
-            import copy
-
             model = copy.deepcopy(self.model).eval()
             for phase in model.phases():
                 model.put_facts(model.prepare(data, phase[0] if isinstance(phase, tuple) else phase))
-        return Fitted(self.spec, model, schema, data, replace(self.record, data=data.digest))
+        out = Fitted(self.spec, model, schema, data, replace(self.record, data=data.digest))
+        for defence, scorer in self.guards:
+            out = out.guarded(defence, defence.restore(out, scorer.state()))
+        return out
 
 
 def _both(first: Ids | None, second: Ids | None, join: Any) -> Ids | None:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from oakum.parameters import Parameters, Range
 from oakum.sampling.samplers import Sampler
+
+if TYPE_CHECKING:
+    from oakum.engine.run import Run
+
+
+class Step(Parameters):
+    """How batches become changes of the weights, in place of one ordinary step after the other on one machine."""
+
+    def begin(self, run: Run) -> Any:
+        """What carries it out over a run: makes the batches, takes the steps, keeps a state (see `federated.Federation`)."""
+        raise TypeError(f"{type(self).__name__} does not say how it steps.")
 
 
 class Plan(Parameters):
@@ -28,6 +39,7 @@ class Plan(Parameters):
     evaluate_every: Annotated[int, Range(1), "epochs between two looks at the validation part"] = 5
     metric: Annotated[str, "what early stopping watches, on the validation part"] = "ndcg@10"
     negatives: Annotated[Sampler | None, "draws negatives in place of the system's own sampler"] = None
+    step: Annotated[Step | None, "how batches become changes, such as Federated; none steps centrally"] = None
     device: Annotated[Literal["auto", "cpu", "cuda"], "auto takes a GPU where there is one"] = "auto"
     precision: Annotated[Literal["float32", "bfloat16"], "bfloat16: products in half precision, weights in full"] = (
         "float32"

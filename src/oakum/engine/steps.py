@@ -54,27 +54,44 @@ def losses_of(run: Run, batch: Batch) -> Losses:
     return losses
 
 
-def total_of(losses: Losses) -> Tensor:
-    """The sum of the means of all named losses."""
-    return torch.stack([value.mean() for value in losses.values()]).sum()
+def total_of(losses: Losses, weights: Tensor | None = None) -> Tensor:
+    """The sum of the means of all named losses; with weights [b], the sum of their weighted rows."""
+    if weights is None:
+        return torch.stack([value.mean() for value in losses.values()]).sum()
+    return torch.stack([(weights * value).sum() for value in losses.values()]).sum()
 
 
-def central(run: Run, batch: Batch, moving: Sequence[nn.Parameter], update: torch.optim.Optimizer) -> dict[str, float]:
-    """One ordinary step on one machine; only the parameters of the phase receive gradients."""
+def gradients(run: Run, batch: Batch, moving: Sequence[nn.Parameter], weights: Tensor | None = None) -> Losses:
+    """Put the gradients of a batch into `grad` of the moving parameters and return its losses, one value a row.
+
+    The parameters themselves stay as they are; only those of the phase receive gradients.
+    """
     half = run.plan.precision == "bfloat16"
     cast = torch.autocast(run.device.type, dtype=torch.bfloat16) if half else contextlib.nullcontext()
     with cast:
         losses = losses_of(run, batch)
-        total = total_of(losses)
+        total = total_of(losses, weights)
     if not torch.isfinite(total):
         parts = ", ".join(f"{k} = {float(v.mean()):.4g}" for k, v in losses.items())
         raise OakumError(
             f"The loss is not finite in phase '{run.phase.name}', epoch {run.epoch}, step {run.step} ({parts}). "
             f"Lower learning_rate (now {run.plan.learning_rate:g}) or set clip_norm."
         )
-    update.zero_grad(set_to_none=True)
+    for parameter in moving:
+        parameter.grad = None
     total.backward(inputs=list(moving))
+    return {name: value.detach() for name, value in losses.items()}
+
+
+def apply(run: Run, moving: Sequence[nn.Parameter], update: torch.optim.Optimizer) -> None:
+    """Move the parameters by what stands in their `grad`, clipped as the plan says."""
     if run.plan.clip_norm:
         nn.utils.clip_grad_norm_(moving, run.plan.clip_norm)
     update.step()
-    return {name: float(value.detach().mean()) for name, value in losses.items()}
+
+
+def central(run: Run, batch: Batch, moving: Sequence[nn.Parameter], update: torch.optim.Optimizer) -> dict[str, float]:
+    """One ordinary step on one machine; only the parameters of the phase receive gradients."""
+    losses = gradients(run, batch, moving)
+    apply(run, moving, update)
+    return {name: float(value.mean()) for name, value in losses.items()}

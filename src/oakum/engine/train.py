@@ -69,6 +69,7 @@ class Trainer:
         self.learners = {"model": self.model, **{f"plugin{i}": p for i, p in enumerate(self.plugins)}}
         self.stages = stages_of(self.model, self.plugins)
         self.run = Run(plan, seed, data, self.model, self.plugins, self.device, self.stages[0][0])
+        self.stepper = None if plan.step is None else plan.step.begin(self.run)
         self.higher = higher_is_better(plan.metric)
         self.stopping = Stopping()
         self.best: dict[str, Tensor] = {}
@@ -93,6 +94,8 @@ class Trainer:
         for i, update in enumerate(self.updates):
             out.update(checkpoint.pack_optimiser(update, f"optimiser{i}"))
         out.update({f"best/{k}": v for k, v in self.best.items()})
+        if self.stepper is not None:
+            out.update({f"step/{k}": v for k, v in self.stepper.state().items()})
         return out
 
     def save(self) -> None:
@@ -128,6 +131,8 @@ class Trainer:
             learner.load_state_dict(part("weights"))
             learner.put_facts(part("facts"))
         self.best = {k[5:]: v.to(self.device) for k, v in tensors.items() if k.startswith("best/")}
+        if self.stepper is not None:
+            self.stepper.restore({k[5:]: v for k, v in tensors.items() if k.startswith("step/")})
         self.place = dict(position["place"])
         self.best_value, self.bad = position["best_value"], position["bad"]
         self.record.history[:] = position["history"]
@@ -155,6 +160,8 @@ class Trainer:
         self._take_best()
         for learner in self.learners.values():
             learner.eval()
+        if self.stepper is not None:
+            self.record.notes += self.stepper.notes()
         self.record.seconds = round(time.monotonic() - began, 3)
 
     def _where(self) -> str:
@@ -227,6 +234,8 @@ class Trainer:
         sums: dict[str, float] = self.place["sums"] if skip else {}
         self.place["sums"] = sums
         total = -(-self.model.rows(data, stage[0]) // self.plan.batch_size)
+        if self.stepper is not None:
+            total = self.stepper.count()
         for at, (turn, batch) in enumerate(self._turns(stage, data, epoch)):
             if at < skip:
                 continue
@@ -260,6 +269,9 @@ class Trainer:
         return go_on
 
     def _step(self, batch: Batch, moving: list[nn.Parameter], update: torch.optim.Optimizer) -> dict[str, float]:
+        if self.stepper is not None:
+            taken: dict[str, float] = self.stepper(batch, moving, update)
+            return taken
         return steps.central(self.run, batch, moving, update)
 
     def _turns(self, stage: tuple[Phase, ...], data: Dataset, epoch: int) -> Iterator[tuple[int, Batch]]:
@@ -275,7 +287,7 @@ class Trainer:
                 part = self.validation.dataset
             order = Order(derive(self.seed, again), phase.name, epoch, self.plan.batch_size)
             found: Iterator[Batch] = owner.batches(part, phase, order)
-            return found
+            return found if self.stepper is None else self.stepper.batches(owner, part, phase, order)
 
         def endless(i: int) -> Iterator[Batch]:
             for again in itertools.count(1):

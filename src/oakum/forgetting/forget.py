@@ -22,7 +22,7 @@ from oakum.seeds import generator
 @dataclass(frozen=True, kw_only=True)
 class Forgotten:
     """What was done, for the record. people: SHA-256 of the ids, since a statement must not keep what was forgotten;
-    events: rows taken out; method: how the weights were made anew; before, after: digests of the training data."""
+    events: rows taken out; stored: events taken out of a service's state, None where none was given; method: how the weights were made anew; before, after: digests of the training data."""
 
     date: str
     system: str
@@ -32,6 +32,7 @@ class Forgotten:
     before: str
     after: str
     test: Membership | None
+    stored: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -48,10 +49,16 @@ class Forgotten:
             "list of users.",
             f"- Weights: {self.method}.",
             f"- Training data: {self.before[:16]} before, {self.after[:16]} after.",
+            *([] if self.stored is None else [f"- Service: {self.stored:,} stored events were deleted."]),
             f"- What is left: {'not measured' if self.test is None else self.test.sentence}",
             "Copies outside of the model's folder (back-ups, exports, the log it was read from) are not covered.",
         ]
         return "\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:-1]) + "\n\n" + lines[-1] + "\n"
+
+
+def digest_of(user: object) -> str:
+    """How a statement names a person."""
+    return hashlib.sha256(str(user).encode()).hexdigest()
 
 
 def forget(
@@ -93,7 +100,7 @@ def forget(
     said = Forgotten(
         date=datetime.now(UTC).date().isoformat(),
         system=fitted.spec.slug,
-        people=tuple(hashlib.sha256(str(u).encode()).hexdigest() for u in data.users.ids.gather(codes).to_list()),
+        people=tuple(digest_of(u) for u in data.users.ids.gather(codes).to_list()),
         events=len(data) - len(left),
         method="trained afresh on what is left, with the same settings and seed",
         before=fitted.record.data,

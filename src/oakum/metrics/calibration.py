@@ -28,12 +28,13 @@ FLOOR = 1e-7  # log loss takes predictions as at least this far from 0 and 1 (th
 class Predictions:
     """Predicted probabilities with what happened. values float [n] in [0, 1]; labels [n], 0 or 1; weights [n]
     >= 0 or None (all 1); users [n]: codes that say which rows belong together (clusters of the bootstrap), or
-    None."""
+    None; places int [n]: where in its list a row stands, 1 = first, or None."""
 
     values: Floats
     labels: Floats
     weights: Floats | None = None
     users: NDArray[Any] | None = None
+    places: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         p, y = np.asarray(self.values, np.float64), np.asarray(self.labels, np.float64)
@@ -50,11 +51,20 @@ class Predictions:
             raise DataError(f"Label {row} is {y[row]}; labels are 0 or 1. Cut ratings at a threshold first.")
         if not (w >= 0).all() or (len(w) and w.sum() == 0):
             raise DataError("Weights must be 0 or more, and not all 0.")
+        if self.places is not None and (len(self.places) != len(p) or (np.asarray(self.places) < 1).any()):
+            raise DataError(f"Places count from 1, one a prediction: got {len(self.places)} for {len(p)}.")
         for name, array in (("values", p), ("labels", y), ("weights", w)):
             object.__setattr__(self, name, array)
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def take(self, index: NDArray[Any]) -> Predictions:
+        """These rows only (positions or a mask)."""
+        pick = lambda a: None if a is None else a[index]
+        return Predictions(
+            self.values[index], self.labels[index], pick(self.weights), pick(self.users), pick(self.places)
+        )
 
     @property
     def weight(self) -> Floats:
@@ -129,6 +139,49 @@ def expected_calibration_error(predictions: Predictions, *, bins: int = 15, binn
     error = w * (predictions.labels - predictions.values)
     sign = np.sign(np.bincount(code, weights=error, minlength=bins))
     return influence(sign[code] * error, w)
+
+
+def places_of(scores: Any, users: Any, items: Any) -> NDArray[np.int64]:
+    """Where each row stands in its user's list, 1 = highest score; ties by the item's code. Int64 [n]."""
+    s, u, i = np.asarray(scores, np.float64), np.asarray(users), np.asarray(items)
+    order = np.lexsort((i, -s, u))
+    starts = np.flatnonzero(np.r_[True, u[order][1:] != u[order][:-1]]) if len(u) else np.empty(0, np.int64)
+    out = np.empty(len(u), np.int64)
+    out[order] = np.arange(len(u)) - np.repeat(starts, np.diff(np.r_[starts, len(u)])) + 1
+    return out
+
+
+def ece_at(predictions: Predictions, n: int, *, bins: int = 15, binning: Binning = "equal-width") -> Floats:
+    """ECE@n: the ECE of the rows at places 1 … n, as one value a row of these (Sato 2024)."""
+    return expected_calibration_error(predictions.take(_placed(predictions, n)), bins=bins, binning=binning)
+
+
+def rank_discounted_ece(
+    predictions: Predictions, n: int, *, bins: int = 15, binning: Binning = "equal-width"
+) -> Floats:
+    """RDECE@n = Σ_k d_k ECE_k / Σ_k d_k, d_k = 1 / log2(k + 1), ECE_k over the rows at place k exactly, k = 1 … n.
+
+    One value a row of the places 1 … n, whose mean is the metric. Places without rows count nowhere. (Sato 2024 gives
+    discount weights; their form is taken from DCG.)
+    """
+    own = predictions.take(_placed(predictions, n))
+    assert own.places is not None
+    ranks = np.unique(own.places)
+    discount = 1 / np.log2(ranks + 1)
+    out = np.zeros(len(own))
+    for k, share in zip(ranks, discount / discount.sum(), strict=True):
+        at = own.places == k
+        part = expected_calibration_error(own.take(at), bins=bins, binning=binning)
+        out[at] = part * share * len(own) / at.sum()
+    return out
+
+
+def _placed(predictions: Predictions, n: int) -> NDArray[np.bool_]:
+    if predictions.places is None:
+        raise DataError("Metrics of the first places need predictions with places; `places_of` finds them.")
+    if n < 1:
+        raise ParameterError(f"The number of places must be at least 1. Got {n!r} instead.")
+    return np.asarray(predictions.places <= n)
 
 
 def reliability(

@@ -1,4 +1,4 @@
-"""Vectors as a few small numbers: finite scalar quantisation, and residual k-means for codes without a network."""
+"""Vectors as a few small numbers: finite scalar quantisation, bits, and residual k-means for codes without a network."""
 
 from __future__ import annotations
 
@@ -61,6 +61,17 @@ class FSQ(nn.Module):
         """Vectors [..., width] -> what is left of them [..., width]; gradients pass through the rounding."""
         out: Tensor = self.project_out(self.round(self.project_in(x)) / (self.levels // 2))
         return out
+
+
+def soft_bits(z: Tensor, tau: float, slope: float = 500.0) -> Tensor:
+    """ "Is z within (−τ, τ)?" between −1 and +1, with a gradient: q' / (1 + |q'|), q' = slope (τ² − z²); 0 at |z| = τ."""
+    out: Tensor = nn.functional.softsign(slope * (tau * tau - z * z))
+    return out
+
+
+def hard_bits(z: Tensor, tau: float) -> Tensor:
+    """The same as −1 or +1; no gradient. On the border: −1."""
+    return torch.where(z.detach().abs() < tau, 1.0, -1.0).to(z.dtype)
 
 
 def residual_books(x: Tensor, depth: int, size: int, *, rounds: int = 20) -> Tensor:

@@ -2,5 +2,6 @@
 
 from oakum.release.experiment import Experiment
 from oakum.release.gate import Check, Decision, Gate, judge
+from oakum.release.standing import Standing, standing
 
-__all__ = ["Check", "Decision", "Experiment", "Gate", "judge"]
+__all__ = ["Check", "Decision", "Experiment", "Gate", "Standing", "judge", "standing"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from oakum.errors import DataError
 from oakum.metrics.estimate import Estimate
@@ -26,6 +27,11 @@ class Experiment(Parameters):
     share: Annotated[float, Range(above=0, below=1), "share of the people whom the candidate answers"] = 0.1
     level: Annotated[float, Range(above=0.5, below=1), "level of the interval, over all looks together"] = 0.95
     tightest: Annotated[int, Range(1), "number of people at which the interval is narrowest"] = 10_000
+    window: Annotated[float, Range(above=0), "days after a first answer in which events count"] = 7.0
+    measure: Annotated[
+        Literal["acted", "events", "weight"], "outcome of a person: did anything (0 or 1), events, or sum of weights"
+    ] = "acted"
+    event: Annotated[str, "type of the events that count; empty for every type"] = ""
 
     def takes_part(self, user: object) -> bool:
         """Whether the candidate answers this person."""
@@ -38,7 +44,11 @@ class Experiment(Parameters):
         outcomes: one number a person who was answered (clicks, orders, 0 or 1), in the order in which they came. Stop once
         the interval leaves out zero; looking often costs nothing.
         """
-        if not outcomes:
+        return self.effect_between(list(outcomes.values()), [self.takes_part(u) for u in outcomes])
+
+    def effect_between(self, outcomes: ArrayLike, candidate: ArrayLike) -> Estimate:
+        """The same from outcomes [n] and arms, bool [n], in the order in which people came."""
+        values = np.asarray(outcomes, np.float64)
+        if not len(values):
             raise DataError(f"The experiment '{self.name}' has no outcome yet.")
-        arms = np.array([self.takes_part(u) for u in outcomes])
-        return effect(np.array(list(outcomes.values())), arms, self.share, level=self.level, tightest=self.tightest)
+        return effect(values, np.asarray(candidate, bool), self.share, level=self.level, tightest=self.tightest)

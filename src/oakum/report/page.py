@@ -23,12 +23,12 @@ def render(report: AuditReport) -> str:
     return str(environment().get_template("report.html.jinja").render(**view(report), **style()))
 
 
-def environment() -> Any:
-    """Templates that escape everything and refuse unknown names."""
+def environment(*more: str) -> Any:
+    """Templates that escape everything and refuse unknown names. more: folders that are looked into first."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     out = Environment(
-        loader=FileSystemLoader(str(resources.files("oakum.report").joinpath("templates"))),
+        loader=FileSystemLoader([*more, str(resources.files("oakum.report").joinpath("templates"))]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -50,12 +50,17 @@ def style() -> dict[str, Any]:
     """The style sheet and the policy that allows it alone: nothing is loaded, nothing runs."""
     from markupsafe import Markup
 
-    css = resources.files("oakum.report").joinpath("templates", "style.css").read_text(encoding="utf-8")
-    css = css.replace("/*light*/", variables(LIGHT)).replace("/*dark*/", variables(DARK))
-    css += "".join(f".f-{r}{{fill:var(--{r})}}.s-{r}{{stroke:var(--{r})}}" for r in plots.ROLES)
+    css = sheet()
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
     return {"css": Markup(css), "policy": policy}
+
+
+def sheet() -> str:
+    """The style sheet: the palette, light and dark, and the rules over it."""
+    css = resources.files("oakum.report").joinpath("templates", "style.css").read_text(encoding="utf-8")
+    css = css.replace("/*light*/", variables(LIGHT)).replace("/*dark*/", variables(DARK))
+    return css + "".join(f".f-{r}{{fill:var(--{r})}}.s-{r}{{stroke:var(--{r})}}" for r in plots.ROLES)
 
 
 def view(report: AuditReport) -> dict[str, Any]:

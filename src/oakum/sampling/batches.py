@@ -53,6 +53,15 @@ class Batch:
             moved[f.name] = value.to(device) if isinstance(value, Tensor | Negatives) else value
         return type(self)(**moved)
 
+    def take(self, at: Tensor) -> Self:
+        """Some rows of the batch, int64 [r]; tensors with a row a batch row lose the others, all else is kept."""
+        kept: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            value: Any = getattr(self, f.name)
+            whole = isinstance(value, Tensor) and value.dim() > 0 and len(value) == len(self)
+            kept[f.name] = value[at] if whole else value.take(at, len(self)) if isinstance(value, Negatives) else value
+        return type(self)(**kept)
+
 
 @dataclass(slots=True)
 class Negatives:
@@ -67,6 +76,11 @@ class Negatives:
         """The same draws on `device`."""
         weight = None if self.weight is None else self.weight.to(device)
         return Negatives(self.items.to(device), self.log_q.to(device), weight)
+
+    def take(self, at: Tensor, rows: int) -> Negatives:
+        """Those of some rows of a batch of `rows`; shared ones stay shared."""
+        cut = lambda x: x[at] if len(x) == rows else x
+        return Negatives(cut(self.items), cut(self.log_q), None if self.weight is None else cut(self.weight))
 
 
 @dataclass(slots=True)

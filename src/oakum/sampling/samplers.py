@@ -5,13 +5,18 @@ What a sampler is can be read without torch; drawing happens inside the engine.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from oakum.parameters import Parameters, Range
 
 
 class Sampler(Parameters):
-    """Draws the negatives of a batch. `draw(run, batch, n)` gives `Negatives`: items [b, n] and their log q."""
+    """Draws the negatives of a batch. `draw(run, batch, n)` gives `Negatives`: items [b, n] and their log q.
+
+    alone: needs nothing but the row's own user and the catalogue, so a federated client can draw by itself.
+    """
+
+    alone: ClassVar[bool] = False
 
     def draw(self, run: Any, batch: Any, n: int) -> Any:
         """`n` items a row that are not training positives of the row's user."""
@@ -26,6 +31,7 @@ class Uniform(Sampler):
     """
 
     slug = "uniform"
+    alone = True
     reject: Annotated[bool, "redraw what the user has"] = True
 
     def draw(self, run: Any, batch: Any, n: int) -> Any:
@@ -43,6 +49,7 @@ class Shared(Sampler):
     """
 
     slug = "shared"
+    alone = True
     reject: Annotated[bool, "whether what a row's user has weighs nothing there"] = True
 
     def draw(self, run: Any, batch: Any, n: int) -> Any:
@@ -83,6 +90,7 @@ class InDomain(Sampler):
     alone. Needs a column `domain` in the table of items."""
 
     slug = "in-domain"
+    alone = True
 
     def draw(self, run: Any, batch: Any, n: int) -> Any:
         """q(j) = 1 / items of the domain; positives of the user are redrawn."""
@@ -131,6 +139,7 @@ class Hard(Sampler):
     """Dynamic negatives (Zhang et al. 2013): the best scored of `pool` uniform candidates, under today's weights."""
 
     slug = "hard"
+    alone = True
     pool: Annotated[int, Range(1, 4096, search=(4, 64), log=True), "candidates for each negative"] = 16
 
     def draw(self, run: Any, batch: Any, n: int) -> Any:

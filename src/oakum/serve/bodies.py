@@ -236,13 +236,22 @@ class TrainedEvent(Struct, kw_only=True, omit_defaults=True):
     timestamp: float | None = None
 
 
+class Answered(Struct, kw_only=True):
+    """That an experiment has answered a user: the arm, and when first (seconds since 1970)."""
+
+    experiment: str
+    arm: str
+    first: float
+
+
 class UserReply(Reply, kw_only=True, omit_defaults=True):
     """All that is known of a user: stored events in the order they came (next: the `after` of the next page), and what
-    the model was trained on."""
+    the model was trained on, and the experiments that have answered them."""
 
     user_id: str
     events: list[StoredEvent]
     trained: list[TrainedEvent]
+    experiments: list[Answered] | None = None
     next: int | None = None
 
 
@@ -252,6 +261,28 @@ class ForgetReply(Reply, kw_only=True):
     user_id: str
     removed: dict[str, int]
     statement: str
+
+
+class Whose(_Strict, kw_only=True):
+    """Whose statements: they name people by SHA-256 of the id, so only who knows an id finds its statements."""
+
+    user_id: Text | None = None
+
+
+class Statement(Struct, kw_only=True, omit_defaults=True):
+    """What was done when people left. people: SHA-256 of their ids; record: the same as figures."""
+
+    id: str
+    made: str
+    people: list[str]
+    statement: str
+    record: dict[str, Any] | None = None
+
+
+class StatementsReply(Reply, kw_only=True):
+    """Statements, newest first."""
+
+    statements: list[Statement]
 
 
 class Batch(Struct, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -34,6 +34,14 @@ class Call:
     def said(self) -> dict[str, str]:
         """What every reply says."""
         return {"model": self.served.id, "data_version": self.served.data_version, "request_id": self.request_id}
+
+    def of(self, user_id: str) -> Call:
+        """The same call with the model that answers this person: the candidate of an experiment for some."""
+        trial = self.service.trial
+        if trial is None or not trial.takes(user_id):
+            return self
+        served, table = trial.now
+        return replace(self, served=served, table=table)
 
 
 Handler = Callable[[Call, Any], Awaitable[Any]]

@@ -44,7 +44,9 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *ALWAYS, (b"x-request-id", request_id.encode())]
+                own = {name.lower() for name, _ in message["headers"]}  # a page brings its own policy
+                more = [header for header in ALWAYS if header[0] not in own]
+                message["headers"] = [*message["headers"], *more, (b"x-request-id", request_id.encode())]
             await send(message)
 
         began = time.perf_counter()
@@ -82,13 +84,16 @@ class Guard:
 
     def _host(self, headers: dict[bytes, bytes]) -> None:
         """Without keys only this machine may ask, and no web page in a browser on it: a page whose own name is made to
-        resolve to loopback still sends that name. (A form cannot post JSON, and a script of another origin is stopped
-        by the browser, which asks first and gets no leave.)"""
+        resolve to loopback still sends that name. What a browser sends on behalf of another page names that page's
+        origin, also where it needs no leave to send it (a form, a post without a body)."""
         if self.service.keys.needed or not self.service.settings.loopback:
             return
         host = headers.get(b"host", b"").decode("latin-1")
         if not _HERE.fullmatch(host):
             raise Problem("bad-host", "This service answers under localhost only; with keys it answers under any name.")
+        origin = headers.get(b"origin")
+        if origin is not None and origin.decode("latin-1") not in (f"http://{host}", f"https://{host}"):
+            raise Problem("bad-host", "Without keys this service answers no other web page.")
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         limit, seconds = self.service.settings.body, self.service.settings.seconds

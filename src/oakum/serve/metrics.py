@@ -17,6 +17,17 @@ ABOUT = {
     "oakum_fallbacks_total": ("counter", "Lists that popularity answered in whole or in part."),
     "oakum_model_loads_total": ("counter", "Models loaded while serving, by outcome."),
     "oakum_model_info": ("gauge", "The model that answers."),
+    "oakum_drift_items": ("gauge", "Stability index of item popularity, newer events against the training log."),
+    "oakum_drift_items_bar": ("gauge", "What chance alone makes of it once in a hundred times."),
+    "oakum_drift_rates": ("gauge", "Stability index of events of a person and day, newer against the training log."),
+    "oakum_drift_rates_bar": ("gauge", "What chance alone makes of it once in a hundred times."),
+    "oakum_drift_unknown_items": ("gauge", "Share of the newer events on items that the model does not know."),
+    "oakum_drift_lists": ("gauge", "Share of the panel's lists that changed when the model last did."),
+    "oakum_events_held": ("gauge", "Stored events that the quarantine holds."),
+    "oakum_experiment_people": ("gauge", "People that the experiment has answered."),
+    "oakum_experiment_effect": ("gauge", "Candidate minus current in the mean outcome of a person."),
+    "oakum_experiment_low": ("gauge", "Lower end of its interval."),
+    "oakum_experiment_high": ("gauge", "Upper end of its interval."),
     "oakum_state_up": ("gauge", "Whether the state could be read at the last look."),
 }
 
@@ -37,9 +48,9 @@ class Metrics:
             found[key] = found.get(key, 0.0) + value
 
     def set(self, name: str, value: float, **labels: str) -> None:
-        """A gauge: one value under one set of labels, older labels go."""
+        """A gauge: one value under one set of labels, older labels go; NaN, which says nothing, is left out."""
         with self._lock:
-            self._numbers[name] = {tuple(labels.items()): value}
+            self._numbers[name] = {tuple(labels.items()): value} if value == value else {}
 
     def time(self, name: str, seconds: float, **labels: str) -> None:
         """Put a duration into its bucket."""
@@ -52,6 +63,20 @@ class Metrics:
                     break
             row[-2] += 1
             row[-1] += seconds
+
+    def times(self, name: str) -> dict[str, tuple[int, float, float, float]]:
+        """Of each route: how many, and the 50, 95 and 99 % points in seconds, straight lines within a bucket."""
+        with self._lock:
+            rows = {dict(labels).get("route", ""): list(row) for labels, row in self._times.get(name, {}).items()}
+        return {
+            route: (int(row[-2]), *(_quantile(row, q) for q in (0.5, 0.95, 0.99)))  # type: ignore[misc]
+            for route, row in rows.items()
+        }
+
+    def numbers(self, name: str) -> dict[Labels, float]:
+        """A counter or gauge by its labels."""
+        with self._lock:
+            return dict(self._numbers.get(name, {}))
 
     def text(self) -> str:
         """All of it, for one scrape."""
@@ -79,3 +104,13 @@ def _spelt(labels: Labels) -> str:
         return ""
     escape = lambda v: v.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
     return "{" + ",".join(f'{k}="{escape(v)}"' for k, v in labels) + "}"
+
+
+def _quantile(row: list[float], share: float) -> float:
+    """The point below which a share of the durations lies; the last bound where it lies beyond all."""
+    wanted, passed, low = share * row[-2], 0.0, 0.0
+    for top, count in zip(BUCKETS, row, strict=False):
+        if count and passed + count >= wanted:
+            return low + (top - low) * (wanted - passed) / count
+        passed, low = passed + count, top
+    return BUCKETS[-1]

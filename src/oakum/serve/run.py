@@ -14,6 +14,7 @@ from oakum.serve.app import build_app
 from oakum.serve.protocol import patient
 from oakum.serve.service import Service
 from oakum.serve.settings import Settings
+from oakum.serve.web import pages
 from oakum.state import open_state
 
 
@@ -34,7 +35,7 @@ def server_of(service: Service, told: Callable[[], None]) -> uvicorn.Server:
     """The HTTP server of a service; `told` is called once it takes connections. It stops the service when it stops."""
     settings = service.settings
     config = uvicorn.Config(
-        build_app(service),
+        build_app(service, pages=pages(service)),
         http=patient(settings.seconds, settings.connections),
         ws="none",
         lifespan="on",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -14,10 +15,12 @@ from oakum.errors import OakumError
 from oakum.serve.access import Keys, Rate
 from oakum.serve.answers import REMEMBERED, Person
 from oakum.serve.items import ItemTable
+from oakum.serve.look import Look, Panel, Watched, look_at
 from oakum.serve.metrics import Metrics
 from oakum.serve.models import Served, Shelf
 from oakum.serve.problems import Problem
 from oakum.serve.settings import Settings
+from oakum.serve.trial import Trial
 from oakum.state import State, StateError
 
 T = TypeVar("T")
@@ -38,6 +41,14 @@ class Service:
         self._told = state.poll().get("items")
         self.now: tuple[Served, ItemTable] = (served, ItemTable(served, state.items()))
         self._tell()
+        self.trial: Trial | None = None
+        if settings.candidate is not None:
+            self.trial = Trial(settings.experiment, settings.candidate, self.shelf, state, settings.index)
+            if self.trial.ended:
+                self.say(f"The experiment '{settings.experiment.name}' has ended; its candidate answers nobody.")
+        self.panel = Panel(served)
+        self.watched = Watched()
+        self.looked: Look | None = None
         self.keys = Keys(state, needed=settings.needs_keys)
         self.rate = Rate(settings.most)
         self.pool = ThreadPoolExecutor(_workers(settings.workers), "oakum-work", _alone)
@@ -92,6 +103,11 @@ class Service:
         except StateError as error:
             return Person(user_id=user_id, forgotten=gone, **more), f"answered without the latest events: {error}"
 
+    def arm(self, user_id: str | None) -> tuple[Served, ItemTable]:
+        """The model that answers this person, with its items."""
+        trial = self.trial
+        return trial.now if trial is not None and user_id is not None and trial.takes(user_id) else self.now
+
     # --- life ---------------------------------------------------------------------------------------------------
     def start(self) -> None:
         """Begin to look for new models, items and keys."""
@@ -106,11 +122,14 @@ class Service:
         self.state.close()
 
     def _watch(self) -> None:
+        due = time.monotonic()
         while not self._stop.wait(self.settings.poll):
             try:
                 told = self.state.poll()
                 self.keys.poll()
                 self.metrics.set("oakum_state_up", 1)
+                if self.trial is not None and (said := self.trial.watch(told)) is not None:
+                    self.say(said)
                 if told.get("items") != self._told:
                     self.retell()
             except OakumError:
@@ -118,6 +137,23 @@ class Service:
             except Exception as error:
                 self.say(f"What was told of the items cannot be used: {type(error).__name__}: {error}")
             self.reload()
+            if time.monotonic() >= due:
+                began = time.monotonic()
+                self.look()
+                took = time.monotonic() - began
+                due = began + took + max(self.settings.look, 10 * took)  # a large state is looked at less often
+
+    def look(self) -> None:
+        """Measure drift and the experiment, for /metrics and the page. What cannot be read is looked at the next time."""
+        try:
+            self.looked = look_at(self.now[0], self.state, self.trial, self.panel, self.watched)
+        except OakumError:
+            return
+        except Exception as error:
+            self.say(f"Drift cannot be measured: {type(error).__name__}: {error}")
+            return
+        for name, value in self.looked.gauges().items():
+            self.metrics.set(name, value)
 
     def reload(self) -> None:
         """Let another model answer where the shelf names one. What cannot be loaded is said once; the old one goes on."""
@@ -135,13 +171,20 @@ class Service:
             return
         self.metrics.add("oakum_model_loads_total", outcome="loaded")
         self._tell()
+        try:
+            self.panel.moved_to(served)
+        except Exception as error:  # a figure is missing then, nothing else
+            self.say(f"How far lists moved cannot be measured: {error}")
         self.say(f"Answering with {served.id}.")
 
     def retell(self) -> None:
         """Read anew what was told of the items."""
         with self._swap:
             told = self.state.poll().get("items")
-            self.now = (self.now[0], ItemTable(self.now[0], self.state.items()))
+            items = self.state.items()
+            self.now = (self.now[0], ItemTable(self.now[0], items))
+            if self.trial is not None:
+                self.trial.retell(items)
             self._told = told
 
     def _items(self) -> dict[str, dict[str, Any]]:

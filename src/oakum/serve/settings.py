@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from oakum.release.experiment import Experiment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +15,9 @@ class Settings:
     that one key (or address) may make, in bursts of twice that; None: 500 where keys are needed, no limit elsewhere.
     body: largest body in bytes. seconds: longest a request may take, and longest it may take to arrive. workers: threads
     that score; waiting: requests that may wait for one. connections: open ones. poll: seconds between looks for a new
-    model. drain: seconds that running requests have when the service stops. index: kind of the index to search; None: all scores."""
+    model. drain: seconds that running requests have when the service stops. index: kind of the index to search; None: all scores.
+    candidate: folder of a model that answers the people of `experiment`. audit: folder of an audit to show. look: seconds
+    between looks at drift and at the experiment."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -27,6 +31,10 @@ class Settings:
     poll: float = 1.0
     drain: float = 15.0
     index: str | None = None
+    candidate: str | None = None
+    experiment: Experiment = field(default_factory=Experiment)
+    audit: str | None = None
+    look: float = 30.0
 
     @property
     def loopback(self) -> bool:

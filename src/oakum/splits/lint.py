@@ -32,7 +32,7 @@ def lint(
 
     Checks: the future in training, duplicates across the cut, test events in validation, seen items not removed,
     sampled metrics under a full metric's name, missing baselines, constant, unsorted or coarse times, ids that follow
-    popularity, too few test users, new users, cold items, repeats, one user who dominates.
+    popularity, too few test users, new users, cold items, repeats, one user who dominates, labels taken for events.
     """
     out: list[Lint] = []
 
@@ -119,6 +119,16 @@ def lint(
                 "error",
                 f"{len(common):,} rows are in both the validation and the test part.",
                 len(common),
+            )
+    if pairs and log.values is not None and len(log):
+        none = int((log.values == 0).sum())
+        if none and bool(np.isin(np.unique(log.values), (0, 1)).all()):
+            say(
+                "zeros-are-events",
+                "warning",
+                f"{none:,} training events ({none / len(log):.0%}) have the value 0, as if something was shown and not taken; "
+                "systems that rank take every row for an event. Drop these rows, or fit a system that predicts rows.",
+                none,
             )
     leaked = np.intersect1d(log.rows, test.rows)
     if len(leaked):

@@ -139,23 +139,24 @@ class State(ABC):
 
         def change(cursor: Any) -> None:
             cursor.executemany(sql, rows)
-            _count(cursor, "items")
+            count(cursor, "items")
 
         return self.submit(change)
 
     def forget(self, user_id: str) -> dict[str, int]:
         """Remove a person's events for good and remember, as a salted digest, that the model must not answer from what
-        it was trained on. Returns how many events went."""
-        person, made = self.person(user_id), _now()
+        it was trained on. What experiments know of them goes too. Returns how many events went."""
+        person, made = self.person(user_id), now_text()
 
         def change(cursor: Any) -> int:
             cursor.execute("DELETE FROM events WHERE user_id = ?", (user_id,))
             gone: int = cursor.rowcount
+            cursor.execute("DELETE FROM answered WHERE person = ?", (person,))
             cursor.execute(
                 "INSERT INTO forgotten (person, made) VALUES (?, ?) ON CONFLICT (person) DO UPDATE SET made = excluded.made",
                 (person, made),
             )
-            _count(cursor, "forgotten")
+            count(cursor, "forgotten")
             return gone
 
         gone = self.write(change)
@@ -233,7 +234,7 @@ class State(ABC):
     def settle(self, held: Iterable[str], *, up_to: int, accounts: int, bar: float) -> dict[str, Any] | None:
         """Judge the pending events up to a place as one batch: those of `held` users are held, the others accepted.
         Returns the batch, None where nothing was pending."""
-        held, made = sorted(set(held)), _now()
+        held, made = sorted(set(held)), now_text()
 
         def change(cursor: Any) -> dict[str, Any] | None:
             cursor.execute("SELECT COUNT(*) FROM batches")
@@ -291,7 +292,7 @@ class State(ABC):
             raise StateError(f"{self.name} is of layout {found}; this Oakum knows layout {VERSION}. Use a newer Oakum.")
 
 
-def _count(cursor: Any, name: str) -> None:
+def count(cursor: Any, name: str) -> None:
     """Move a counter that other processes watch. The value is drawn, not added to: equal means unchanged."""
     sql = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
     cursor.execute(sql, (name, secrets.token_hex(8)))
@@ -302,5 +303,5 @@ def _event(row: tuple[Any, ...]) -> Event:
     return Event(user, item, time, event_id, kind, weight, seq, STATUS[status], batch)
 
 
-def _now() -> str:
+def now_text() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

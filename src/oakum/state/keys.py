@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from oakum.errors import ParameterError, nearest
-from oakum.state.base import State, _now
+from oakum.state.base import State, now_text
 
 ROLES = ("read", "write", "admin")  # each may do what those before it may
 _FORM = re.compile(r"oakum_([0-9a-f]{8})_([0-9a-f]{64})")
@@ -44,7 +44,7 @@ def new_key(state: State, name: str, role: str = "write") -> str:
     if any(k.name == name and k.revoked is None for k in keys(state)):
         raise ParameterError(f"There is a key called '{name}' already; revoke it first or choose another name.")
     id, secret = secrets.token_hex(4), secrets.token_hex(32)
-    row = (id, name, role, _digest(secret), _now())
+    row = (id, name, role, _digest(secret), now_text())
 
     def change(cursor: Any) -> None:
         cursor.execute("INSERT INTO keys (id, name, role, hash, made) VALUES (?, ?, ?, ?, ?)", row)
@@ -58,7 +58,7 @@ def revoke(state: State, name: str) -> None:
     if not any(k.name == name and k.revoked is None for k in keys(state)):
         known = ", ".join(k.name for k in keys(state) if k.revoked is None)
         raise ParameterError(f"There is no key '{name}' in use. Known: {known or 'none'}.")
-    made = _now()
+    made = now_text()
 
     def change(cursor: Any) -> None:
         cursor.execute("UPDATE keys SET revoked = ? WHERE name = ? AND revoked IS NULL", (made, name))

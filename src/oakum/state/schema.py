@@ -30,4 +30,13 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS forgotten (person TEXT PRIMARY KEY, made TEXT NOT NULL)",
     """CREATE TABLE IF NOT EXISTS keys (
         id TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, hash TEXT NOT NULL, made TEXT NOT NULL, revoked TEXT)""",
+    # Which people a running experiment has answered: salted digests, an arm, a time, and nothing more.
+    """CREATE TABLE IF NOT EXISTS experiments (
+        name TEXT PRIMARY KEY, settings TEXT NOT NULL, made TEXT NOT NULL, since BIGINT NOT NULL, ended TEXT, why TEXT)""",
+    """CREATE TABLE IF NOT EXISTS answered (
+        experiment TEXT NOT NULL, person TEXT NOT NULL, candidate SMALLINT NOT NULL, first BIGINT NOT NULL,
+        PRIMARY KEY (experiment, person))""",
+    "CREATE INDEX IF NOT EXISTS answered_person ON answered (person)",
+    # Statements of deletion; the people in them are SHA-256 digests.
+    "CREATE TABLE IF NOT EXISTS statements (id TEXT PRIMARY KEY, made TEXT NOT NULL, value TEXT NOT NULL)",
 )

@@ -2,7 +2,7 @@
 
 spec.json            slug, hyper-parameters, run record
 schema.json          format version, sizes, SHA-256 of every other file
-weights.safetensors  weights and facts (learned) or state (closed form)
+weights.safetensors  weights and facts (learned) or state (closed form), and what guards the model (spec.json says who)
 users.parquet, items.parquet   the ids in code order; items with their training counts and what was told of them
 history.parquet      training events by user: what is not recommended again, and what sequence models read
 card.md              what this is, in words
@@ -65,7 +65,9 @@ def save(fitted: Fitted, folder: str | Path) -> Path:
 
 
 def _write(fitted: Fitted, folder: Path) -> None:
-    spec = {"system": fitted.spec.to_json(), "record": fitted.record.to_json()}
+    spec: dict[str, Any] = {"system": fitted.spec.to_json(), "record": fitted.record.to_json()}
+    if fitted.guards:
+        spec["guards"] = [defence.to_json() for defence, _ in fitted.guards]
     _json(folder / "spec.json", spec)
     _weights(fitted, folder / "weights.safetensors")
     fitted.users.ids.rename("id").to_frame().write_parquet(folder / "users.parquet")
@@ -103,18 +105,21 @@ def _told(table: pl.DataFrame | None) -> list[pl.Series]:
 
 
 def _weights(fitted: Fitted, path: Path) -> None:
+    doors = {f"guards/{i}/{k}": v for i, (_, door) in enumerate(fitted.guards) for k, v in door.state().items()}
     if isinstance(fitted.model, ClosedForm):
         from safetensors.numpy import save_file
 
-        state = {k: np.ascontiguousarray(v) for k, v in fitted.model.state().items()}
+        state = {k: np.ascontiguousarray(v) for k, v in {**fitted.model.state(), **doors}.items()}
         save_file(state, str(path))
         return
+    import torch
     from safetensors.torch import save_file as save_torch
 
     model = fitted.model
     borrowed = tuple(f"{b}." for b in model.borrowed)
     tensors = {f"weights/{k}": v for k, v in model.state_dict().items() if not k.startswith(borrowed or ("\0",))}
     tensors.update({f"facts/{k}": v for k, v in model.facts.items()})
+    tensors.update({k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in doors.items()})
     save_torch({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, str(path))
 
 
@@ -187,9 +192,29 @@ def _restore(folder: Path, head: Mapping[str, Any]) -> Fitted:
     path = folder / "weights.safetensors"
     _check_header(path)
     model = _model(spec, schema, path)
+    doors = _doors(content, path)
     fitted = Fitted(spec, model, schema, data, Record.from_json(content["record"]))
     fitted.item_counts = items["count"].to_numpy().astype(np.int64)
+    for defence, state in doors:
+        fitted = fitted.guarded(defence, defence.restore(fitted, state))
     return fitted
+
+
+def _doors(content: Mapping[str, Any], path: Path) -> list[tuple[Any, dict[str, NDArray[Any]]]]:
+    """The third doors that a model was saved behind, innermost first, with their arrays."""
+    from safetensors.numpy import load_file
+
+    from oakum.catalogue import entry, load_class
+
+    named = content.get("guards") or []
+    if not named:
+        return []
+    arrays, out = load_file(str(path)), []
+    for i, guard in enumerate(named):
+        entry(str(guard.get("slug")), "defence")
+        state = {k.removeprefix(f"guards/{i}/"): v for k, v in arrays.items() if k.startswith(f"guards/{i}/")}
+        out.append((load_class(str(guard["slug"])).from_json(guard), state))
+    return out
 
 
 def _model(spec: Any, schema: Schema, path: Path) -> Any:
@@ -200,7 +225,7 @@ def _model(spec: Any, schema: Schema, path: Path) -> Any:
 
         model = spec.build(schema)
         state: dict[str, NDArray[Any]] = load_file(str(path))
-        model.restore(state)
+        model.restore({k: v for k, v in state.items() if not k.startswith("guards/")})
         return model
     try:
         import torch

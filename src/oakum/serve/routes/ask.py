@@ -38,8 +38,14 @@ def _somebody(ask: Asker) -> None:
         raise Problem("bad-request", "Say for whom: give user_id, history or text.")
 
 
-async def recommend(call: Call, ask: RecommendRequest) -> RecommendReply:
+def _whose(call: Call, ask: Asker) -> Call:
+    """The call with the model that answers this person."""
     _somebody(ask)
+    return call if ask.user_id is None else call.of(text_of(ask.user_id))
+
+
+async def recommend(call: Call, ask: RecommendRequest) -> RecommendReply:
+    call = _whose(call, ask)
 
     def do() -> tuple[Answer, str | None]:
         person, degraded = _person(call, ask)
@@ -50,6 +56,8 @@ async def recommend(call: Call, ask: RecommendRequest) -> RecommendReply:
         return answers.recommend(call.served, call.table, person, wish), degraded
 
     found, degraded = await call.service.work(do)
+    if ask.user_id is not None and call.service.trial is not None:
+        call.service.trial.note(text_of(ask.user_id))
     return _listed(call, found, degraded)
 
 
@@ -77,7 +85,7 @@ def _listed(call: Call, found: Answer, degraded: str | None = None) -> Recommend
 
 
 async def score(call: Call, ask: ScoreRequest) -> ScoreReply:
-    _somebody(ask)
+    call = _whose(call, ask)
 
     def do() -> tuple[Any, str | None]:
         person, degraded = _person(call, ask)
@@ -93,7 +101,7 @@ async def score(call: Call, ask: ScoreRequest) -> ScoreReply:
 
 
 async def explain(call: Call, ask: ExplainRequest) -> ExplainReply:
-    _somebody(ask)
+    call = _whose(call, ask)
     item = text_of(ask.item_id)
     if item not in call.served.items:
         raise Problem("not-found", f"The item {item!r} is not known to the model.")

@@ -6,27 +6,43 @@ from typing import Any
 
 import numpy as np
 
-from oakum.serve.bodies import ForgetReply, Page, StoredEvent, TrainedEvent, UserReply
+from oakum.forgetting.forget import digest_of
+from oakum.serve.bodies import (
+    Answered,
+    ForgetReply,
+    Page,
+    Statement,
+    StatementsReply,
+    StoredEvent,
+    TrainedEvent,
+    UserReply,
+    Whose,
+)
 from oakum.serve.endpoints import Call, Endpoint
 from oakum.serve.problems import Problem
 from oakum.state import Event
+from oakum.state.experiments import answers_of
+from oakum.state.statements import put_statement, statements
 
 
 async def show(call: Call, page: Page) -> UserReply:
-    state, served, user = call.service.state, call.served, call.path["user_id"]
-    events = await call.service.work(lambda: state.of_user(user, after=page.after, limit=page.limit))
+    state, user = call.service.state, call.path["user_id"]
+    call = call.of(user)
+    events, parts = await call.service.work(
+        lambda: (state.of_user(user, after=page.after, limit=page.limit), answers_of(state, user))
+    )
     trained = [] if page.after or state.is_forgotten(user) else _trained(call, user)
     if not events and not trained and not page.after:
-        raise Problem("not-found", f"Nothing is known of the user {user!r}.")
+        said = "" if not state.is_forgotten(user) else " They were deleted: GET /v1/statements?user_id=… says when."
+        raise Problem("not-found", f"Nothing is known of the user {user!r}.{said}")
     more = len(events) == page.limit
     return UserReply(
         user_id=user,
         events=[_stored(e) for e in events],
         trained=trained,
+        experiments=[Answered(experiment=e, arm=_ARMS[c], first=t / 1e6) for e, c, t in parts] or None,
         next=events[-1].seq if more else None,
-        model=served.id,
-        data_version=served.data_version,
-        request_id=call.request_id,
+        **call.said,
     )
 
 
@@ -50,16 +66,29 @@ def _trained(call: Call, user: str) -> list[TrainedEvent]:
 async def forget(call: Call, _: Any) -> ForgetReply:
     state, user = call.service.state, call.path["user_id"]
     trained = len(_trained(call, user))
-    removed = await call.service.work(state.forget, user)
     statement = "All stored events of this user are removed, and no answer uses them from now on."
     if trained:
         statement += (
             f" The model was trained on {trained} events of this user; they are no longer used to answer, and "
-            "`oakum refresh` makes a model without them."
+            "`oakum refresh` makes a model without them; `oakum forget` also measures what is left."
         )
+
+    def do() -> dict[str, int]:
+        removed = state.forget(user)
+        record = {"removed": removed, "trained": trained, "model": call.served.id}
+        put_statement(state, {"people": [digest_of(user)], "statement": statement, "record": record})
+        return removed
+
+    removed = await call.service.work(do)
     return ForgetReply(user_id=user, removed=removed, statement=statement, **call.said)
 
 
+async def said(call: Call, whose: Whose) -> StatementsReply:
+    found = await call.service.work(statements, call.service.state, whose.user_id)
+    return StatementsReply(statements=[Statement(**s) for s in found], **call.said)
+
+
+_ARMS = {False: "current", True: "candidate"}
 ENDPOINTS = [
     Endpoint(
         method="GET", path="/v1/users/{user_id:path}", does=show, body=Page, reply=UserReply, role="write",
@@ -68,5 +97,9 @@ ENDPOINTS = [
     Endpoint(
         method="DELETE", path="/v1/users/{user_id:path}", does=forget, reply=ForgetReply, role="admin",
         about="Remove a user's events for good and stop using what the model was trained on.",
+    ),
+    Endpoint(
+        method="GET", path="/v1/statements", does=said, body=Whose, reply=StatementsReply, role="admin",
+        about="Statements of deletion, of one user or all; made by DELETE here and by `oakum forget --state`.",
     ),
 ]  # fmt: skip

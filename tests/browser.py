@@ -23,6 +23,11 @@ FLAGS = (
     *("--disable-dev-shm-usage", "--remote-debugging-pipe", "--hide-scrollbars"),
 )
 
+# The elements whose right edge passes the window's, scrolling regions and their content aside.
+OVERFLOW = """[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, svg, .sr, .skip')
+  && e.getBoundingClientRect().right > innerWidth + 1 && e.getBoundingClientRect().width > 0)
+  .map(e => e.tagName + '.' + e.className)"""
+
 
 class Browser:
     """One page of a browser: open, measure, picture, print; what it asked of the network and said is kept."""
@@ -78,8 +83,8 @@ class Browser:
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)
 
-    def open(self, path: Path, *, width: int = 1280, height: int = 800, dark: bool = False) -> None:
-        """Load a file at a size; returns once it is loaded."""
+    def open(self, path: Path | str, *, width: int = 1280, height: int = 800, dark: bool = False) -> None:
+        """Load a file or an address at a size; returns once it is loaded."""
         self.events.clear()
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -90,9 +95,23 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=path if isinstance(path, str) else path.resolve().as_uri())
+        self.loaded()
+
+    def loaded(self) -> None:
+        """Wait until the page that was asked for is loaded."""
         while not any(e["method"] == "Page.loadEventFired" for e in self.events):
             self.events.append(self._next(60))
+
+    def go(self, expression: str) -> None:
+        """Do something in the page that leads to another, and wait for that."""
+        self.events.clear()
+        self.run(f"void ({expression})")
+        self.loaded()
+
+    def write(self, text: str) -> None:
+        """Type into what has the focus."""
+        self.call("Input.insertText", text=text)
 
     def run(self, expression: str) -> Any:
         """The value of an expression in the page (the inspector is not bound by the page's policy)."""
@@ -141,3 +160,19 @@ def browser(folder: Path) -> Iterator[Browser]:
         yield found
     finally:
         found.close()
+
+
+def painted(opened: Browser) -> list[tuple[str, str, str]]:
+    """Each text with its colour and that of the ground it stands on, as the browser computes both."""
+    found = opened.run(
+        """[...document.querySelectorAll('body *')].filter(e => e.children.length == 0 && e.textContent.trim()
+          && !e.closest('svg')).map(e => { let g = e; while (g && ['rgba(0, 0, 0, 0)'].includes(
+          getComputedStyle(g).backgroundColor)) g = g.parentElement;
+          return [getComputedStyle(e).color, getComputedStyle(g || document.body).backgroundColor, e.textContent] })"""
+    )
+    return [(_hex(ink), _hex(ground), text) for ink, ground, text in found]
+
+
+def _hex(colour: str) -> str:
+    parts = colour[colour.index("(") + 1 : -1].split(",")[:3]
+    return "#" + "".join(f"{int(p):02x}" for p in parts)
