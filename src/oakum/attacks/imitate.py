@@ -110,6 +110,14 @@ def asked_log(
     return Dataset(events, names, data.items, {"lists": told}, name=f"what was asked of '{data.name}'")
 
 
+def told_part(sequences: Ragged, lists: Ids, answered: NDArray[np.bool_]) -> tuple[Ragged, Ids]:
+    """Each sequence up to the first question without an answer, with its lists; sequences without any are left out."""
+    missed = np.concatenate([np.zeros(1, np.int64), np.cumsum(~answered)])
+    told = missed[1:] == missed[sequences.offsets[sequences.owners()]]
+    kept = sequences.keep(told)
+    return kept.take(np.flatnonzero(kept.lengths > 0)), lists[told]
+
+
 def imitate(
     oracle: Oracle,
     data: Dataset,
@@ -129,9 +137,10 @@ def imitate(
         raise BudgetExceeded(
             "A copy needs the victim's lists, and there are no queries to ask for one; give the budget some queries."
         )
-    log = asked_log(data, queries, lists, answered)
+    queries, lists = told_part(queries, lists, answered)
+    log = asked_log(data, queries, lists, np.ones(len(lists), bool))
     fitted = fit(spec, log, plan={**(plan or {}), "checkpoint": None, "patience": 0}, plugins=[loss], seed=seed)
-    return Imitation(fitted, oracle.spent, int(answered.sum()))
+    return Imitation(fitted, oracle.spent, len(lists))
 
 
 def likeness(victim: Any, copy: Any, queries: Queries, k: Sequence[int] = (1, 10)) -> dict[str, NDArray[np.float64]]:

@@ -16,7 +16,7 @@ from oakum.attacks.base import Budget, propose
 from oakum.attacks.drill import attack
 from oakum.attacks.extraction.distil import Continue, ContinuePlugin, Pool, others
 from oakum.attacks.extraction.few_shot import FewShot, Guide
-from oakum.attacks.imitate import Imitation, Oracle, asked_log, likeness
+from oakum.attacks.imitate import Imitation, Oracle, asked_log, likeness, told_part
 from oakum.data import Queries, Ragged
 from oakum.engine.fit import fit
 from oakum.errors import BudgetExceeded
@@ -115,6 +115,14 @@ def test_the_victims_lists_belong_to_the_rows_that_follow_them() -> None:
     open_ = asked_log(data, Ragged.of([[5, 6, 7], [8, 9]]), lists, answered, closed=False)
     assert [open_.histories.row(r).tolist() for r in range(2)] == [[5, 6, 7], [8, 9]]
     assert open_.tables["lists"]["items"].to_list() == [[0, 1], [2, 3], [6, 7]]
+
+
+def test_sequences_end_at_the_first_question_without_an_answer() -> None:
+    lists = np.arange(14, dtype=np.int32).reshape(7, 2)
+    answered = np.array([True, False, True, False, True, True, True])
+    rows, kept = told_part(Ragged.of([[5, 6, 7], [8, 9], [1, 2]]), lists, answered)
+    assert [rows.row(r).tolist() for r in range(len(rows))] == [[5], [1, 2]]
+    assert kept.tolist() == [[0, 1], [10, 11], [12, 13]]
 
 
 def test_the_pool_is_a_distribution_that_can_leave_a_transition_out() -> None:

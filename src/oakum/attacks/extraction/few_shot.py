@@ -11,7 +11,7 @@ from oakum.attacks.access import Access, Goal, Threat
 from oakum.attacks.base import Attack
 from oakum.attacks.changes import Budget
 from oakum.attacks.extraction.distil import Continue, ContinuePlugin, Distil, Pool
-from oakum.attacks.imitate import Imitation, Oracle, asked_log, imitate
+from oakum.attacks.imitate import Imitation, Oracle, asked_log, imitate, told_part
 from oakum.catalogue import load_class
 from oakum.data import Dataset, Ids, Queries, Ragged
 from oakum.engine.fit import fit
@@ -93,7 +93,8 @@ class FewShot(Attack):
         if self.continue_by == "learned":
             spec = self.model()
             plugin = Continue(embedding_dim=self.embedding_dim, temperature=self.temperature)
-            log = asked_log(data, real, lists, answered, closed=False)
+            known, lists = told_part(real, lists, answered)
+            log = asked_log(data, known, lists, np.ones(len(lists), bool), closed=False)
             fitted = fit(
                 spec, log, plan={**self.plan(max(1, self.epochs // 2)), "patience": 0}, plugins=[plugin], seed=seed
             )
