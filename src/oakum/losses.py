@@ -276,3 +276,36 @@ def policy(logp: Tensor, advantage: Tensor, old: Tensor | None = None, clip: flo
 def group_advantage(rewards: Tensor) -> Tensor:
     """Rewards of a group against its own mean, in units of its standard deviation; zeros where all are equal. [g] -> [g]."""
     return (rewards - rewards.mean()) / rewards.std(correction=0).clamp_min(1e-8)
+
+
+def ordered(scores: Tensor, lists: Tensor, others: Tensor, margin: float) -> Tensor:
+    """Scores in the order of a list, and above what is not in it (Yue et al. 2021). [b, i], [b, k], [b, k] -> [b].
+
+    mean [margin − (s_c − s_next)]₊ over neighbours of the list + mean [margin − (s_c − s_other)]₊ over its places. lists:
+    int64, best first, -1 where it has ended; others: one item a place that is not in the list, -1 for none. 0 without a list.
+    """
+    own = scores.gather(1, lists.clamp_min(0))
+    known = (lists >= 0).to(scores.dtype)
+    pairs, against_others = known[:, 1:] * known[:, :-1], known * (others >= 0)
+    order = F.relu(margin - own[:, :-1] + own[:, 1:]) * pairs
+    above = F.relu(margin - own + scores.gather(1, others.clamp_min(0))) * against_others
+    share = lambda value, of: value.sum(-1) / of.sum(-1).clamp_min(1)
+    return share(order, pairs) + share(above, against_others)
+
+
+def repair(scores: Tensor, lists: Tensor, margin: float) -> Tensor:
+    """Pulls missed items up and intruders down until the k highest scores are the list's k items. [b, i], [b, k] -> [b].
+
+    mean [margin + s_intruder − s_missed]₊ over all pairs of an item among the k highest scores that is not in the list and
+    one of the list that is not among them (|missed| = |intruders|); 0 where the sets agree, whatever their order, and
+    without a list. lists: int64, -1 where a list has ended: of a shorter list, so many of the highest scores are compared.
+    """
+    known = lists >= 0
+    top = scores.detach().topk(lists.shape[1], dim=-1).indices
+    there = torch.arange(lists.shape[1], device=lists.device) < known.sum(-1, keepdim=True)
+    same = top[:, :, None] == lists[:, None, :]
+    intruder, missed = there & ~same.any(2), known & ~(same & there[:, :, None]).any(1)
+    up, down = scores.gather(1, lists.clamp_min(0)), scores.gather(1, top)
+    pairs = (intruder[:, :, None] & missed[:, None, :]).to(scores.dtype)
+    gap = F.relu(margin + down[:, :, None] - up[:, None, :]) * pairs
+    return gap.sum((1, 2)) / pairs.sum((1, 2)).clamp_min(1)

@@ -30,7 +30,7 @@ def data_for(slug: str) -> Dataset:
 
 def kind_for(slug: str) -> Goal:
     if load_class(slug)().untargeted:
-        return Goal((), "degrade")
+        return Goal((), load_class(slug).goals[0])
     demotes = "values" in entries()[slug].needs and "demote" in load_class(slug).goals
     return Goal((3, 4), "demote" if demotes else "promote")
 

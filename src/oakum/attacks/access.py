@@ -32,19 +32,20 @@ class Threat(Flag):
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What the adversary wants: items to promote or to demote, or (without targets) worse lists for everybody.
+    """What the adversary wants: items to promote or to demote, or (without targets) worse lists for everybody, or a copy.
 
     targets: codes of items, nothing else, so a goal cannot describe anything but a place in a list.
     """
 
     targets: tuple[int, ...] = ()
-    kind: Literal["promote", "demote", "degrade"] = "promote"
+    kind: Literal["promote", "demote", "degrade", "copy"] = "promote"
 
     def __post_init__(self) -> None:
-        if self.kind not in ("promote", "demote", "degrade"):
-            raise ParameterError(f"A goal is to promote, to demote or to degrade. Got {self.kind!r} instead.")
-        if (self.kind == "degrade") == bool(self.targets):
-            wanted = "has no targets" if self.kind == "degrade" else "needs at least one target item"
+        if self.kind not in ("promote", "demote", "degrade", "copy"):
+            raise ParameterError(f"A goal is to promote, to demote, to degrade or to copy. Got {self.kind!r} instead.")
+        aimless = self.kind in ("degrade", "copy")
+        if aimless == bool(self.targets):
+            wanted = "has no targets" if aimless else "needs at least one target item"
             raise ParameterError(f"The goal '{self.kind}' {wanted}. Got {len(self.targets)} targets.")
         if len(set(self.targets)) < len(self.targets):
             raise ParameterError("A goal names the same target twice; give every item once.")

@@ -44,8 +44,8 @@ class Attack(Parameters):
 
     @property
     def untargeted(self) -> bool:
-        """Whether it can only degrade: it reads no targets and edits rows of the log, and everybody's lists move."""
-        return self.goals == ("degrade",)
+        """Whether it reads no targets: it edits rows of the log, and everybody's lists move, or it copies the victim."""
+        return not {"promote", "demote"} & set(self.goals)
 
     @property
     def looks(self) -> bool:

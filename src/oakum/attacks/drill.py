@@ -20,6 +20,7 @@ from oakum.attacks.base import (
     owned_by,
     propose,
 )
+from oakum.attacks.imitate import Imitation, likeness
 from oakum.data import Dataset, Filter, Ids, Queries, Ragged
 from oakum.defences.base import Defence, Marks, Training
 from oakum.engine.federation import federated
@@ -44,7 +45,7 @@ class AttackResult:
     share of people newly shown a target, by cut-off. quality: NDCG@10 after over before on the test part of a split, 1 =
     nothing lost; None without a test part. budget: allowed; cost: counted by the framework; knowledge: what the technique
     had to know of the log. agreement: of untargeted attacks, which move everybody's lists: overlap of people's lists before and
-    after under the same seed, and beside it (given two seeds) of two seeds before.
+    after under the same seed, and beside it (given two seeds) of two seeds before; of a copy, with the victim's lists.
     """
 
     attack: str
@@ -229,15 +230,18 @@ def attack(
 
     targets: item ids (default: five cold items drawn by `seed`). users: fake accounts as a share of the people, each
     with as many events as a person has; queries: looks at the victim; or give a whole `budget`. Only genuine people without the target count.
-    An untargeted technique has no targets; it edits one row by default and is measured by the agreement of people's lists.
+    An untargeted technique has no targets; it edits one row by default (or copies the victim by its looks) and is measured by
+    the agreement of people's lists.
     """
     from oakum.catalogue import load_class
 
     attacker: Attack = load_class(technique, "attack")() if isinstance(technique, str) else technique
     train = data.train if isinstance(data, Split) else data
     if attacker.untargeted:
-        goal = Goal((), "degrade")
-        budget = budget or Budget(edits=1, queries=queries or (EDIT_QUERIES if attacker.looks else 0))
+        goal = Goal((), attacker.goals[0])  # type: ignore[arg-type]
+        budget = budget or Budget(
+            edits=int(goal.kind == "degrade"), queries=queries or (EDIT_QUERIES if attacker.looks else 0)
+        )
     if goal is None:
         if targets is None:
             goal = cold_targets(train, seed=seed)
@@ -265,11 +269,16 @@ def attack(
     then = plan if found.plan is None else {**(plan or {}), "step": found.plan.step}
     clean = clean or [one(train, s) for s in seeds]
     before = [stick.measure(f) for f in clean]
-    after = [stick.measure(one(found.poisoned, s, then)) for s in seeds]
+    copy = found.change if isinstance(found.change, Imitation) else None
+    after = before if copy else [stick.measure(one(found.poisoned, s, then)) for s in seeds]
     shown, moved, lifted, reached = judge(before, after, seed=seed)
     quality = None
     if stick.truth is not None:
         quality = pooled([retention(b["ndcg@10"], a["ndcg@10"], seed=seed) for b, a in zip(before, after, strict=True)])
+    alike = agreement(before, after, seed=seed) if not goal.targets and copy is None else {}
+    if copy is not None:
+        found_by = likeness(clean[0], copy.fitted, Queries(stick.people, stick.histories))
+        alike = {n: _share(estimate(v[np.isfinite(v)], seed=seed)) for n, v in found_by.items()}
     return AttackResult(
         attack=attacker.slug,
         system=system if isinstance(system, str) else system.slug,
@@ -286,7 +295,7 @@ def attack(
         threat=tuple(str(t.name) for t in attacker.threat),
         knowledge=attacker.knowledge,
         seeds=tuple(seeds),
-        agreement=agreement(before, after, seed=seed) if not goal.targets else {},
+        agreement=alike,
     )
 
 

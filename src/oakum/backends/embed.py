@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from oakum.backends.cache import Cache
 from oakum.backends.hashed import Hashed
-from oakum.data import Dataset
+from oakum.data import Dataset, Ragged
 from oakum.data.texts import KINDS, item_texts
 from oakum.errors import ParameterError
 
@@ -135,3 +135,21 @@ def item_vectors(
         with Shown(f"Encoding {len(words.texts):,} texts") as shown:
             vectors = embed(words.texts, model, progress=lambda share: shown.update(share))
     return ItemVectors(vectors, model.state(), f"{words.note} Encoded by {model.name.partition(' ')[0]}.")
+
+
+def history_vectors(data: Dataset, histories: Ragged, encoder: str = "minilm", *, prompt: str = "") -> Vectors:
+    """What an encoder makes of each history as text, float32 [n, dim]: the mean of its titles' vectors, or with a `prompt` one
+    text a history, the prompt and then all titles (for encoders that read that much). Zero rows for empty histories.
+
+    Memory (items + n) · dim. Raises `DataError` where the items have no text, `MissingExtra` where the encoder is absent.
+    """
+    words = item_texts(data, ("title",)).texts
+    model = embedder(encoder).fitted(words)
+    if prompt:
+        titles = lambda r: "; ".join(f"Item title: {words[i]}" for i in histories.row(r))
+        return embed([prompt + titles(r) if histories.lengths[r] else "" for r in range(len(histories))], model)
+    vectors = embed(words, model)
+    out = np.zeros((len(histories), model.dim), np.float32)
+    np.add.at(out, histories.owners(), vectors[histories.items])
+    out /= np.maximum(histories.lengths, 1)[:, None]
+    return out

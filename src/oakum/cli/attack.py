@@ -50,7 +50,8 @@ def run(
     budget = Budget(users=accounts, clicks=accounts * per, queries=queries, rounds=rounds)
     goal: Goal | None = None
     if technique_.untargeted:
-        budget = Budget(edits=edits, queries=queries or (EDIT_QUERIES if technique_.looks else 0))
+        copies = "copy" in technique_.goals
+        budget = Budget(edits=0 if copies else edits, queries=queries or (EDIT_QUERIES if technique_.looks else 0))
     with Shown(f"Attacking {system}") as progress:
         result = attack(
             technique_, spec, parts, targets=list(target) or None, goal=goal, budget=budget, plan=plan or None,
@@ -58,6 +59,8 @@ def run(
             progress=progress,
         )  # fmt: skip
     spent = f"{result.cost.edits} edited rows" if technique_.untargeted else ""
+    if result.goal == "copy":
+        spent = f"{result.cost.queries} queries"
     lines = [
         f"{technique} against {system}: {spent}"
         if spent

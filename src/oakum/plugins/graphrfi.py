@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from oakum.data import Dataset, Schema
 from oakum.engine.learner import Facts, Losses, Phase, Plugin, Reps, ranking_loss
 from oakum.engine.run import Run
+from oakum.nn.project import projected
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch
-from oakum.seeds import generator
 
 WIDTH = 16  # user vectors of any width are projected to so many numbers
 
@@ -68,7 +68,6 @@ class GraphRfiPlugin(Plugin):
         super().__init__()
         self.spec = spec
         self.forest = NeuralForest(WIDTH + 1, spec.trees, spec.depth)
-        self.projections: dict[int, Tensor] = {}
 
     def prepare(self, data: Dataset, phase: Phase) -> Facts:
         """Labels [users]: 1 genuine, 0 fake, NaN unknown."""
@@ -80,11 +79,7 @@ class GraphRfiPlugin(Plugin):
 
     def genuine(self, query: Tensor, error: Tensor) -> Tensor:
         """P(genuine) from user vectors [b, d] and mean errors [b]."""
-        d = query.shape[1]
-        if d not in self.projections:
-            drawn = generator(0, "projection", d).standard_normal((d, WIDTH)) / d**0.5
-            self.projections[d] = torch.from_numpy(drawn.astype("float32")).to(query.device)
-        out: Tensor = self.forest(torch.cat([query.float() @ self.projections[d], error[:, None] / 10], -1))
+        out: Tensor = self.forest(torch.cat([projected(query, WIDTH), error[:, None] / 10], -1))
         return out
 
     def loss(self, run: Run, batch: Batch, reps: Reps, losses: Losses) -> Losses:

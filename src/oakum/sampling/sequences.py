@@ -129,7 +129,7 @@ def sequences(
     users = np.flatnonzero(histories.lengths >= 2)
     per_user = histories.lengths - 1 if targets == "each" else np.ones(len(histories), np.int64)
     for chosen in alike(users, histories.lengths, per_user, order):
-        yield _windows(histories.take(chosen), chosen, targets, wants)
+        yield windows(histories.take(chosen), chosen, targets, wants)
 
 
 def alike(
@@ -217,7 +217,9 @@ def count_sequences(data: Dataset) -> int:
     return int((data.histories.lengths >= 2).sum())
 
 
-def _windows(part: Ragged, users: NDArray[np.int64], targets: str, wants: int) -> Sequences:
+def windows(part: Ragged, users: NDArray[np.int64], targets: str, wants: int) -> Sequences:
+    """Histories of these users as one batch: all events but the last as inputs, a target at every place ("each") or at the
+    last one ("last")."""
     width = int(part.lengths.max()) - 1
     owners = part.owners()
     within = np.arange(len(part.items)) - part.offsets[owners]

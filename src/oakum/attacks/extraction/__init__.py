@@ -1,0 +1,1 @@
+"""Attacks that copy a model through the lists it gives."""
