@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from oakum.attacks.access import Access, Goal, Threat
-from oakum.attacks.changes import AddProfiles, Budget, Change, EditEvents, Nothing, counted
+from oakum.attacks.changes import AddItems, AddProfiles, Budget, Change, EditEvents, EditText, Nothing, counted
 from oakum.data import Dataset, Interactions
 from oakum.errors import BudgetExceeded, OakumError, ParameterError, nearest
 from oakum.needs import check
@@ -67,10 +67,11 @@ def propose(
     seed: int = 0,
     victim: Any = None,
     retrain: Callable[[Change], Any] | None = None,
+    judge: str = "minilm",
 ) -> Proposal:
     """Run an attack and check what comes back.
 
-    The change is applied to a copy and its cost is counted there: what the change says of itself is not read. Raises
+    judge: the encoder that says how far a rewritten text has moved (1 − cosine, against the budget's `norm`). The change is applied to a copy and its cost is counted there: what the change says of itself is not read. Raises
     `Denied` for a look that the threat does not grant, `BudgetExceeded` with the counts, `OakumError` where the attack
     edited its input in place or the change breaks the log (old ids moved, events of people or items that do not exist).
     """
@@ -87,6 +88,10 @@ def propose(
     if replace(data).digest != before:
         raise OakumError(f"The attack '{attack.slug}' edited its input in place; a change must be returned as a value.")
     cost = counted(data, poisoned, attack.slug).replace(queries=access.spent)
+    if poisoned.tables.get("items") is not data.tables.get("items"):
+        from oakum.attacks.text.plausible import implausibility
+
+        cost = implausibility(data, poisoned, judge, limited=budget.perplexity > 0) + cost
     short = budget.shortfalls(cost)
     if short:
         raise BudgetExceeded(f"The attack '{attack.slug}' spent more than its budget: {'; '.join(short)}.")
@@ -147,11 +152,13 @@ def owned_by(data: Dataset, parts: Sequence[Interactions | None]) -> Any:
 __all__ = [
     "POPULARITY",
     "Access",
+    "AddItems",
     "AddProfiles",
     "Attack",
     "Budget",
     "Change",
     "EditEvents",
+    "EditText",
     "Goal",
     "Nothing",
     "Proposal",
