@@ -71,7 +71,8 @@ def propose(
 ) -> Proposal:
     """Run an attack and check what comes back.
 
-    judge: the encoder that says how far a rewritten text has moved (1 − cosine, against the budget's `norm`). The change is applied to a copy and its cost is counted there: what the change says of itself is not read. Raises
+    The change is applied to a copy and its cost is counted there: what the change says of itself is not read. judge: the
+    encoder that says how far a rewritten text has moved (1 − cosine, against the budget's `norm`). Raises
     `Denied` for a look that the threat does not grant, `BudgetExceeded` with the counts, `OakumError` where the attack
     edited its input in place or the change breaks the log (old ids moved, events of people or items that do not exist).
     """

@@ -26,7 +26,9 @@ class Budget(Parameters):
     clicks: Annotated[int, Range(0), "events of fake accounts"] = 0
     edits: Annotated[int, Range(0), "changed rows of the log"] = 0
     queries: Annotated[int, Range(0), "looks at the victim"] = 0
-    norm: Annotated[float, Range(0), "size of a perturbation; of a rewritten text 1 − its cosine with what it was"] = 0.0
+    norm: Annotated[float, Range(0), "size of a perturbation; of a rewritten text 1 − its cosine with what it was"] = (
+        0.0
+    )
     perplexity: Annotated[float, Range(0), "largest perplexity of a written text, in medians of the catalogue's"] = 0.0
 
     def covers(self, cost: Budget) -> bool:
@@ -36,9 +38,7 @@ class Budget(Parameters):
     def __add__(self, other: Budget) -> Budget:
         """What two changes spend together; sizes of perturbations do not add up, the larger one counts."""
         sums = {n: getattr(self, n) + getattr(other, n) for n in ("users", "items", "clicks", "edits", "queries")}
-        return Budget(
-            **sums, norm=max(self.norm, other.norm), perplexity=max(self.perplexity, other.perplexity)
-        )
+        return Budget(**sums, norm=max(self.norm, other.norm), perplexity=max(self.perplexity, other.perplexity))
 
     def shortfalls(self, cost: Budget) -> list[str]:
         """Where a cost exceeds this budget, in words."""
@@ -168,9 +168,7 @@ class AddItems:
         blank[column] = pl.Series(list(self.texts), dtype=pl.String)
         tables = {**target.tables, "items": pl.concat([table, pl.DataFrame(blank)])}
         ids = pl.Series("id", _fresh_ids(target.items.ids, fresh), dtype=target.items.ids.dtype)
-        return dataclasses.replace(
-            target, items=Vocabulary(pl.concat([target.items.ids, ids])), tables=tables
-        )
+        return dataclasses.replace(target, items=Vocabulary(pl.concat([target.items.ids, ids])), tables=tables)
 
     def cost(self) -> Budget:
         """One item a text."""
@@ -227,7 +225,8 @@ def _fresh_ids(known: pl.Series, count: int) -> list[Any]:
     if known.dtype == pl.Int64:
         top = int(known.max() or 0)  # type: ignore[arg-type]
         return [top + 1 + i for i in range(count)]
-    taken, out, number = set(known.to_list()), [], 0
+    taken, number = set(known.to_list()), 0
+    out: list[Any] = []
     while len(out) < count:
         number += 1
         if (name := f"added-{number}") not in taken:

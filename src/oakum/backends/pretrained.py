@@ -143,6 +143,44 @@ class Pretrained:
                 progress(done / len(order))
         return out
 
+    # --- the white box ----------------------------------------------------------------------------------------------
+    def pieces(self, text: str) -> tuple[int, ...]:
+        """The word pieces of a text, without the marks at its ends."""
+        coded = self._parts[1](text, truncation=True, max_length=self.longest, add_special_tokens=False)
+        return tuple(int(i) for i in coded["input_ids"])
+
+    def text_of(self, pieces: Sequence[int]) -> str:
+        """The text that word pieces spell."""
+        return str(self._parts[1].decode(list(pieces), clean_up_tokenization_spaces=False))
+
+    @cached_property
+    def ordinary(self) -> NDArray[np.int64]:
+        """Pieces that a searched text may hold: no marks, only printable ASCII, in the tokenizer's order."""
+        tokenizer = self._parts[1]
+        special = set(tokenizer.all_special_ids)
+        names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        fine = [i for i, t in enumerate(names) if i not in special and t and t.isascii() and t.isprintable()]
+        return np.array([i for i in fine if not names[i].startswith("[unused")], np.int64)
+
+    def table(self) -> Any:
+        """The embedding matrix, a tensor [pieces, hidden]."""
+        return self._parts[2].get_input_embeddings().weight.detach()
+
+    def vectors_at(self, rows: Any) -> Any:
+        """Vectors of texts given by the embeddings of their pieces: tensors [n, t, hidden] -> [n, dim], differentiable.
+        The marks at both ends are put there."""
+        torch, tokenizer, model = self._parts
+        inner, around = self.pieces("a"), [int(i) for i in tokenizer("a")["input_ids"]]
+        at = around.index(inner[0])
+        front, back = (
+            self.table()[torch.tensor(ids, dtype=torch.long, device=rows.device)].to(rows.dtype)
+            for ids in (around[:at], around[at + len(inner) :])
+        )
+        n = len(rows)
+        whole = torch.cat([front.expand(n, -1, -1), rows, back.expand(n, -1, -1)], 1)
+        mask = torch.ones(whole.shape[:2], dtype=torch.long, device=rows.device)
+        return self._pooled(torch, model(inputs_embeds=whole, attention_mask=mask).last_hidden_state)
+
     def _pooled(self, torch: Any, states: Any) -> Any:
         """[n, t, d] -> [n, d]; every place is a token."""
         if self.pooling == "first":

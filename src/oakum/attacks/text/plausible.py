@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ class Bigrams:
             words = ["", *words_of(text)]
             self.singles.update(words[1:])
             self.starts.update(words[:-1])
-            self.pairs.update(zip(words, words[1:], strict=False))
+            self.pairs.update(itertools.pairwise(words))
         self.total = sum(self.singles.values())
 
     def perplexity(self, text: str) -> float:
@@ -46,7 +47,7 @@ class Bigrams:
         if len(words) == 1:
             return 1.0
         loss = 0.0
-        for before, word in zip(words, words[1:], strict=False):
+        for before, word in itertools.pairwise(words):
             alone = (self.singles[word] + 1) / (self.total + len(self.singles) + 1)
             loss -= np.log((self.pairs[before, word] + self.mass * alone) / (self.starts[before] + self.mass))
         return float(np.exp(loss / (len(words) - 1)))

@@ -80,7 +80,9 @@ def token_search(
             return
         found = np.asarray(objective(fresh), np.float64)
         if found.shape != (len(fresh),) or not np.isfinite(found).all():
-            raise OakumError(f"The objective of a token search gave {found.shape} for {len(fresh)} texts, or no number.")
+            raise OakumError(
+                f"The objective of a token search gave {found.shape} for {len(fresh)} texts, or no number."
+            )
         asked += len(fresh)
         seen.update(zip(fresh, found.tolist(), strict=True))
 
