@@ -20,8 +20,8 @@ def _unit(x: Any) -> Any:
 
 @cache
 def concept(folder: Any, technique: str = "T1055", held_in: int = 60, seed: int = 0, cut: int = 3000) -> Any:
-    """Encoder, held-in and held-out sentences that TRAM gives a technique, and sentences of procedures as corpus: all
-    of the technique's own, the rest drawn, `cut` in all (the sheet's form: 8,487)."""
+    """Encoder; texts; vectors of held-in and held-out sentences that TRAM gives a technique, and of the corpus: sentences
+    of procedures, all of the technique's own, the rest drawn, `cut` in all (the sheet's form: 8,487)."""
     import polars as pl
 
     from oakum.backends.embed import embed, embedder
@@ -42,7 +42,7 @@ def concept(folder: Any, technique: str = "T1055", held_in: int = 60, seed: int 
     encoder: Any = embedder("minilm")
     vectors = lambda texts: embed(texts, encoder)
     half = min(held_in, 2 * len(said) // 3)
-    return encoder, said[:half], vectors(said[:half]), vectors(said[half : half + 30]), vectors(corpus)
+    return encoder, (said, corpus), vectors(said[:half]), vectors(said[half : half + 30]), vectors(corpus)
 
 
 def linearity(context: Context) -> Outcome:
@@ -100,7 +100,7 @@ def surfaces(context: Context, form: dict[str, Any] | None = None, cut: int = 30
     """Message, stuffing, search and the centroid itself, on sentences of one technique."""
     from oakum.attacks.text.gaslite import GASLITE, appeared, centroids
 
-    encoder, said, inside, outside, corpus = concept(context.folder("threat-text-techniques"), cut=cut)
+    encoder, (said, _), inside, outside, corpus = concept(context.folder("threat-text-techniques"), cut=cut)
     attack = GASLITE(**(form or FORM))
     centroid = centroids(inside, 1, generator(0, "one"))[0]
     searched, trace = attack.passage(encoder, centroid, generator(context.seed, "gaslite"))
@@ -129,12 +129,12 @@ def budgets(context: Context) -> Outcome:
     return Outcome(told, bool(shares[1][0] <= shares[2][0] <= shares[4][0]))
 
 
-def searches(context: Context, looks: int = 500, length: int = 12, seeds: int = 3) -> Outcome:
+def searches(context: Context, looks: int = 500, length: int = 12, seeds: int = 3, weight: float = 0.2) -> Outcome:
     """Three searches at the same number of looks at the encoder, and what asking for fluency costs."""
     from oakum.attacks.text.gaslite import GASLITE, centroids
     from oakum.attacks.text.plausible import Bigrams
 
-    encoder, said, inside, _, _ = concept(context.folder("threat-text-techniques"))
+    encoder, (_, spoken), inside, _, _ = concept(context.folder("threat-text-techniques"))
     centroid = centroids(inside, 1, generator(0, "one"))[0]
     base = GASLITE(length=length, copies=4, tried=24, flips=4)
     forms = {
@@ -146,18 +146,18 @@ def searches(context: Context, looks: int = 500, length: int = 12, seeds: int = 
     for name, form in forms.items():
         runs = [form.passage(encoder, centroid, generator(s, "searches"))[1] for s in range(seeds)]
         mean[name] = float(np.mean([r.values[-1] for r in runs]))
-    language = Bigrams(said)
+    language = Bigrams(spoken)
     texts = [
         forms["gaslite"].replace(fluency=f).passage(encoder, centroid, generator(0, "searches"), language)[0]
-        for f in (0.0, 0.05)
+        for f in (0.0, weight)
     ]
     strange = [language.perplexity(t) for t in texts]
     near = [float(v @ centroid) for v in encoder.encode(texts)]
     told = ", ".join(f"{n} {v:.3f}" for n, v in mean.items())
     return Outcome(
-        f"cosine after about {looks} looks, {seeds} seeds: {told}; fluency 0 → 0.05: perplexity {strange[0]:.0f} → "
+        f"cosine after about {looks} looks, {seeds} seeds: {told}; fluency 0 → {weight:g}: perplexity {strange[0]:.0f} → "
         f"{strange[1]:.0f}, cosine {near[0]:.3f} → {near[1]:.3f}",
-        mean["gaslite"] > mean["gcg"] > mean["hotflip"] and strange[1] < strange[0] and near[1] < near[0],
+        bool(mean["gaslite"] > mean["gcg"] > mean["hotflip"] and strange[1] < strange[0] and near[1] < near[0]),
     )
 
 
