@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oakum.attacks.base import Access, Attack, Budget, Change, EditText, Goal, Nothing, Threat
-from oakum.attacks.text.plausible import similarity, words_of
+from oakum.attacks.text.plausible import similarity
 from oakum.attacks.text.tokens import Edit, Effort, token_search
 from oakum.data import Dataset, Queries
-from oakum.data.texts import item_texts, text_columns
+from oakum.data.texts import item_texts, text_columns, words_of
 from oakum.parameters import Range
 from oakum.seeds import Rng
 
@@ -158,7 +158,7 @@ class Promotion(NamedTuple):
     rank: float
 
 
-def promotion(scores: Floats, targets: Sequence[int], k: int = 20) -> Promotion:
+def promotion(scores: Floats, targets: Sequence[int] | NDArray[np.integer[Any]], k: int = 20) -> Promotion:
     """What targets (columns) have among candidates. scores [users, candidates], finite; ties by column."""
     own = scores[:, list(targets)]
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,14 +12,7 @@ from numpy.typing import NDArray
 from oakum.attacks.changes import Budget
 from oakum.backends.embed import embed, embedder
 from oakum.data import Dataset
-from oakum.data.texts import item_texts
-
-_WORD = re.compile(r"\w+|[^\w\s]")
-
-
-def words_of(text: str) -> list[str]:
-    """Lower-case words and signs."""
-    return _WORD.findall(text.lower())
+from oakum.data.texts import item_texts, words_of
 
 
 class Bigrams:
