@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,9 @@ def invariance(context: Context) -> Outcome:
         f = lambda d, u=uniform, w=worth, s=synonyms: float(w[tuple(s.draws(np.array(d), u).T)].mean())
         worst = max([worst, *(abs(f(document) - f(o)) for o in _rewordings(synonyms, document))])
         bound = max(bound, float(1 - synonyms.overlaps.min()))
-    return Outcome(f"largest move {worst:.1e} over all rewordings of 50 documents; largest o_d {bound:.1e}", worst == bound == 0)
+    return Outcome(
+        f"largest move {worst:.1e} over all rewordings of 50 documents; largest o_d {bound:.1e}", worst == bound == 0
+    )
 
 
 def bounds(context: Context) -> Outcome:
@@ -118,7 +120,9 @@ def library(folder: Any) -> Any:
     documents = pl.read_parquet(folder / "documents.parquet").sort("document_id")
     texts = [f"{a or ''}. {b or ''}" for a, b in zip(documents["title"], documents["text"], strict=True)]
     queries = pl.read_parquet(folder / "queries.parquet").sort("query_id")
-    users, items = (Vocabulary(ids.cast(pl.Int64).rename("id")) for ids in (queries["query_id"], documents["document_id"]))
+    users, items = (
+        Vocabulary(ids.cast(pl.Int64).rename("id")) for ids in (queries["query_id"], documents["document_id"])
+    )
     judged = pl.read_parquet(folder / "relevance.parquet").filter(pl.col("grade") > 0)  # what -1 means is not stated
     pairs = (users.encode(judged["query_id"].to_list()), items.encode(judged["document_id"].to_list()))
     data = Dataset(Interactions(*pairs), users, items, {"items": pl.DataFrame({"text": texts})}, name="cranfield")
@@ -179,7 +183,7 @@ def share(context: Context, k: int = 10, count: int = 225) -> Outcome:
             f"t {threshold}: {tight:.1%} (authors' rule {plain:.1%}; without slack {rows[-1][2]:.1%}), o_d median "
             f"{np.median(o):.2f}, 90 % {np.quantile(o, 0.9):.2f}"
         )
-    falls = all(a[2] >= b[2] for a, b in zip(rows, rows[1:], strict=False))
+    falls = all(a[2] >= b[2] for a, b in pairwise(rows))
     return Outcome(f"CRQ@{k} " + "; ".join(told), falls and all(t >= p for t, p, _ in rows))
 
 
@@ -224,7 +228,5 @@ CLAIMS = (
         training=True,
         seconds=120,
     ),
-    Claim(
-        "noise", "Training on noise raises CRQ@10 at ≤ 2 points of NDCG@10", "higher CRQ@10", noise, training=True
-    ),
+    Claim("noise", "Training on noise raises CRQ@10 at ≤ 2 points of NDCG@10", "higher CRQ@10", noise, training=True),
 )
