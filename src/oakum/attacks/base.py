@@ -25,12 +25,14 @@ from oakum.seeds import Rng, generator
 class Attack(Parameters):
     """A technique. `run` proposes a change under a threat, a goal and a budget; it never measures itself.
 
-    threat: what it may see; knowledge: what it must know, in words; goals: what it can want.
+    threat: what it may see; knowledge: what it must know, in words; goals: what it can want; writes: whether it puts words
+    into the catalogue, so that its budget is of items, edits and likeness, not of accounts.
     """
 
     goals: ClassVar[tuple[str, ...]] = ("promote", "demote", "degrade")
     threat: ClassVar[Threat] = Threat.LOG
     knowledge: ClassVar[str] = "none"
+    writes: ClassVar[bool] = False
 
     @property
     def untargeted(self) -> bool:
@@ -126,6 +128,25 @@ def budget_for(data: Dataset, share: float, *, length: int | None = None, target
     return Budget(users=users, clicks=users * (length or mean))
 
 
+def written_budget(
+    edits: int = 1, *, items: int = 1, norm: float = 0.3, perplexity: float = 0.0, queries: int = 0
+) -> Budget:
+    """What a technique that writes may spend: reworded items, added items, how far a reworded text may move."""
+    return Budget(edits=edits, items=items, norm=norm, perplexity=perplexity, queries=queries)
+
+
+def afterwards(victim: Any, data: Dataset, train: Callable[[Dataset], Any]) -> Callable[[Change], Any]:
+    """The victim as a change leaves it: trained again, or, where only words of items changed, reading them anew."""
+
+    def again(change: Change) -> Any:
+        changed = change.apply(data)
+        if isinstance(change, EditText) and changed.interactions is data.interactions:
+            return victim.refresh(changed)
+        return train(changed)
+
+    return again
+
+
 def share_of(text: str, data: Dataset) -> int:
     """Fake accounts from '1%' or '20'."""
     people = int((data.user_counts > 0).sum())
@@ -164,9 +185,11 @@ __all__ = [
     "Nothing",
     "Proposal",
     "Threat",
+    "afterwards",
     "budget_for",
     "cold_targets",
     "owned_by",
     "propose",
     "share_of",
+    "written_budget",
 ]

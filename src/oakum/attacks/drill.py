@@ -7,8 +7,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
-from oakum.attacks.base import Attack, Budget, Goal, Proposal, budget_for, cold_targets, owned_by, propose
+from oakum.attacks.base import (
+    Attack,
+    Budget,
+    Goal,
+    Proposal,
+    afterwards,
+    budget_for,
+    cold_targets,
+    owned_by,
+    propose,
+    written_budget,
+)
 from oakum.data import Dataset, Filter, Ids, Queries, Ragged
 from oakum.defences.base import Defence, Marks, Training
 from oakum.engine.fitted import Fitted
@@ -104,6 +116,13 @@ class Yardstick:
             chosen = generator(seed, "measured test people").choice(len(truth), measured, replace=False)
             truth = truth.take(np.sort(chosen))
         return cls(people.astype(np.int32), train.histories.take(people), owned, goal.codes, tuple(k), truth)
+
+    def for_added(self, before: int, after: int) -> Yardstick:
+        """The same people asked for the items that were added: codes from `before` on, which nobody has."""
+        fresh = sparse.csr_matrix((self.owned.shape[0], after - self.owned.shape[1]), dtype=self.owned.dtype)
+        return replace(
+            self, owned=sparse.hstack([self.owned, fresh]).tocsr(), targets=np.arange(before, after, dtype=np.int32)
+        )
 
     def measure(self, fitted: Fitted) -> dict[str, Any]:
         """Target hits [people, targets] for each cut-off, T-NDCG of the longest list, and "ndcg@10" [test people]."""
@@ -213,6 +232,7 @@ def attack(
 
     targets: item ids (default: five cold items drawn by `seed`). users: fake accounts as a share of the people, each
     with as many events as a person has; queries: looks at the victim; or give a whole `budget`. Only genuine people without the target count.
+    A technique that writes rewords the targets, or adds items beside them, whose own exposure then counts.
     An untargeted technique has no targets; it edits one row by default and is measured by the agreement of people's lists.
     """
     from oakum.catalogue import load_class
@@ -231,16 +251,23 @@ def attack(
                 if code < 0:
                     raise ParameterError(f"The target item {name!r} is not in the log '{train.name}'.")
             goal = Goal(tuple(int(c) for c in codes))
+    if attacker.writes:
+        looks_at = queries or (EDIT_QUERIES if attacker.looks else 0)
+        budget = budget or written_budget(len(goal.targets), queries=looks_at)
     budget = budget or budget_for(train, users, targets=len(goal.targets)).replace(queries=queries)
     stick = Yardstick.of(data, goal, k, measured=measured, seed=seed)
     one = lambda log, s: fit_one(system, log, defence=defence, plan=plan, seed=s, progress=progress)
     looks = attacker.looks  # else nothing is fitted before the budget holds
     clean = [one(train, s) for s in seeds] if looks else []
     retrain = lambda change: one(change.apply(train), seeds[0])
+    if looks and defence is None:
+        retrain = afterwards(clean[0], train, lambda log: one(log, seeds[0]))
     found = propose(
         attacker, train, goal, budget, seed=seed, victim=clean[0] if looks else None, retrain=retrain if looks else None
     )
     clean = clean or [one(train, s) for s in seeds]
+    if found.poisoned.num_items > train.num_items:
+        stick = stick.for_added(train.num_items, found.poisoned.num_items)
     before = [stick.measure(f) for f in clean]
     after = [stick.measure(one(found.poisoned, s)) for s in seeds]
     shown, moved, lifted, reached = judge(before, after, seed=seed)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from oakum.attacks.base import Attack, Goal, Proposal, propose
+from oakum.attacks.base import Attack, Goal, Proposal, afterwards, propose
 from oakum.attacks.changes import AddProfiles, Budget, Change, EditEvents, Nothing
 from oakum.data import Dataset, Ragged
 from oakum.files import whole
@@ -93,8 +93,9 @@ class Proposed:
             plan = {**self.plan, "checkpoint": None} if spec_is_learned(self.victim) else None
             return fit(self.victim, log, plan=plan, plugins=self.plugins, seed=self.seed)
 
-        again = lambda change: trained(change.apply(data))
-        return propose(self.attack, data, self.goal, self.budget, seed=self.seed, victim=trained(data), retrain=again)
+        victim = trained(data)
+        again = afterwards(victim, data, trained)
+        return propose(self.attack, data, self.goal, self.budget, seed=self.seed, victim=victim, retrain=again)
 
     def settle(self, data: Dataset, folder: Path | None = None) -> Settled:
         """The change: from this process's memory, from `folder`, or worked out now and kept in both."""

@@ -17,7 +17,14 @@ def run(
         list[str], typer.Option(help="An item id to promote; repeat for several (default: five cold items).")
     ] = [],  # noqa: B006
     users: Annotated[str, typer.Option(help="Fake accounts: a number, or a share such as 1%.")] = "1%",
-    edits: Annotated[int, typer.Option(help="Edited rows, for techniques that edit the log.")] = 1,
+    edits: Annotated[int, typer.Option(help="Edited rows, for techniques that edit the log or item texts.")] = 1,
+    items: Annotated[int, typer.Option(help="Added items, for techniques that write some.")] = 1,
+    norm: Annotated[
+        float, typer.Option(help="How far a reworded text may move: 1 − its cosine with the old one.")
+    ] = 0.3,
+    perplexity: Annotated[
+        float, typer.Option(help="Perplexity of a written text at most, in medians of the catalogue's; 0: no limit.")
+    ] = 0.0,
     queries: Annotated[
         int, typer.Option(help="Looks at the victim that the technique may have, for those that look.")
     ] = 0,
@@ -30,7 +37,7 @@ def run(
 ) -> None:
     """Attack a system on a log: exposure of the targets before and after, with intervals, and the budget as counted."""
     from oakum.api import spec_from_text
-    from oakum.attacks.base import Budget, Goal, budget_for, share_of
+    from oakum.attacks.base import Budget, Goal, budget_for, share_of, written_budget
     from oakum.attacks.drill import EDIT_QUERIES, attack, defence_of
     from oakum.audits.scorecard import FULL, audit_plan
     from oakum.catalogue import load_class
@@ -50,6 +57,9 @@ def run(
     goal: Goal | None = None
     if technique_.untargeted:
         budget = Budget(edits=edits, queries=queries or (EDIT_QUERIES if technique_.looks else 0))
+    if technique_.writes:
+        looks = queries or (EDIT_QUERIES if technique_.looks else 0)
+        budget = written_budget(edits, items=items, norm=norm, perplexity=perplexity, queries=looks)
     with Shown(f"Attacking {system}") as progress:
         result = attack(
             technique_, spec, parts, targets=list(target) or None, goal=goal, budget=budget, plan=plan or None,
@@ -57,6 +67,8 @@ def run(
             progress=progress,
         )  # fmt: skip
     spent = f"{result.cost.edits} edited rows" if technique_.untargeted else ""
+    if technique_.writes:
+        spent = f"{result.cost.edits} reworded and {result.cost.items} added items, targets {list(result.targets)}"
     lines = [
         f"{technique} against {system}: {spent}"
         if spent

@@ -36,6 +36,7 @@ class TextRewriting(Attack):
     slug = "text-rewriting"
     goals: ClassVar[tuple[str, ...]] = ("promote",)
     threat = Threat.LOG | Threat.CATALOGUE | Threat.SCORES | Threat.RETRAIN
+    writes = True
     knowledge = "what sells, and the scores that the victim gives after each rewording"
 
     words: Annotated[Literal["greedy", "random"], "keep what raises the score, or whatever is allowed"] = "greedy"

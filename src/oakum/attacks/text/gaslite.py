@@ -50,6 +50,7 @@ class GASLITE(Attack):
     slug = "gaslite"
     goals: ClassVar[tuple[str, ...]] = ("promote",)
     threat = Threat.LOG | Threat.CATALOGUE
+    writes = True
     knowledge = "the public text encoder with its gradients, and how a concept is written about"
 
     encoder: Annotated[str, "minilm, or the folder of the encoder that is audited"] = "minilm"
