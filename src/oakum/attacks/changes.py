@@ -162,7 +162,7 @@ class AddItems:
         fresh = len(self.texts)
         if not fresh:
             return target
-        column = _text_column(target)
+        column = text_column(target)
         table = target.tables["items"]
         blank: dict[str, pl.Series] = {c: pl.Series([None] * fresh, dtype=t) for c, t in table.schema.items()}
         blank[column] = pl.Series(list(self.texts), dtype=pl.String)
@@ -190,7 +190,7 @@ class EditText:
         """The same log over a catalogue that reads differently."""
         if not self.codes:
             return target
-        column = _text_column(target)
+        column = text_column(target)
         table = target.tables["items"]
         words = table[column].to_list()
         for code, text in zip(self.codes, self.texts, strict=True):
@@ -208,8 +208,9 @@ class EditText:
         return hashlib.sha256("\x1f".join(f"{c} {t}" for c, t in rows).encode()).hexdigest()
 
 
-def _text_column(target: Dataset) -> str:
-    """The column that a written text goes into: the first in which the catalogue speaks in plain strings."""
+def text_column(target: Dataset) -> str:
+    """The column that a written text goes into: the first in which the catalogue speaks in plain strings; `DataError`
+    where there is none."""
     table = target.tables.get("items")
     plain = [] if table is None else [c for _, c in text_columns(table) if table.schema[c] == pl.String]
     if not plain:

@@ -36,7 +36,7 @@ class CertDR(Defence):
     e = 2 √(ln(2 n / α) / (2 m)) covers the m draws of all n documents at once.
     The first `depth` items of the victim's list are ranked by f; what comes after keeps its place. g is a fixed sigmoid
     of the score, ((s − centre) / scale): a bound that read other documents would void the proof.
-    Memory m · words of one document; time depth · m looks at the victim a query; draws are shared by queries.
+    Memory 4 m · words of the documents that were listed; time depth · m looks at the victim a query; draws are shared by queries.
     Differs: overlaps divide by the larger set (by the own set they are unsound); e holds for the whole list; the
     certificate compares each document with d_k (`tight`), the authors' takes the worst gap and the worst bound apart.
     """

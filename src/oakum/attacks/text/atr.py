@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from oakum.attacks.base import Access, Attack, Budget, Change, EditText, Goal, Nothing, Threat
+from oakum.attacks.changes import text_column
 from oakum.attacks.text.plausible import similarity
 from oakum.attacks.text.tokens import Edit, Effort, token_search
 from oakum.data import Dataset, Queries
-from oakum.data.texts import item_texts, text_columns, words_of
+from oakum.data.texts import item_texts, item_texts_of, text_columns, words_of
 from oakum.parameters import Range
 from oakum.seeds import Rng
 
@@ -63,8 +65,10 @@ class TextRewriting(Attack):
             everything = access.scores(queries)
             best = np.where(np.isfinite(everything), everything, -np.inf).max(1)
         targets = goal.targets[: budget.edits]
-        looks = max(1, (budget.queries - access.spent) // (len(users) + 1) // len(targets))
-        column = text_columns(data.tables["items"])[0][1]
+        looks = (budget.queries - access.spent) // (len(users) + 1) // len(targets)
+        if self.words == "greedy" and not looks:
+            return Nothing()
+        column = text_column(data)
         changed: dict[int, str] = {}
         for target in targets:
             old = str(data.tables["items"][column][target] or "")
@@ -87,7 +91,10 @@ class TextRewriting(Attack):
     ) -> str:
         data = access.log()
         pool = selling_words(data, target, self.vocabulary)
-        whole = item_texts(data).texts[target]
+        told, written = (
+            item_texts(data).texts[target],
+            lambda t: item_texts_of(pl.DataFrame({"title": [t]}), "").texts[0],
+        )
         if not pool or not old:
             return old
 
@@ -101,7 +108,8 @@ class TextRewriting(Attack):
         def keep(tokens: tuple[str, ...]) -> tuple[str, ...] | None:
             if len(tokens) > self.longest or len(set(tokens)) < len(tokens) - len(old.split()) // 2:
                 return None
-            likeness = float(similarity([whole], [whole.replace(old, " ".join(tokens), 1)], self.encoder)[0])
+            now = told.replace(written(old), written(" ".join(tokens)), 1)
+            likeness = float(similarity([told], [now], self.encoder)[0])
             return tokens if 1 - likeness <= norm - _ROOM else None
 
         def candidates(here: tuple[str, ...]) -> Iterator[list[Edit]]:
