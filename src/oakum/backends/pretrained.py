@@ -145,9 +145,18 @@ class Pretrained:
 
     # --- the white box ----------------------------------------------------------------------------------------------
     def pieces(self, text: str) -> tuple[int, ...]:
-        """The word pieces of a text, without the marks at its ends."""
-        coded = self._parts[1](text, truncation=True, max_length=self.longest, add_special_tokens=False)
-        return tuple(int(i) for i in coded["input_ids"])
+        """The word pieces of a text that the model reads, without the marks at its ends."""
+        front, back = self._marks
+        coded = self._parts[1](text, add_special_tokens=False, verbose=False)["input_ids"]
+        return tuple(int(i) for i in coded[: self.longest - len(front) - len(back)])
+
+    @cached_property
+    def _marks(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts before and after every text."""
+        tokenizer = self._parts[1]
+        inner, around = (tokenizer("a", add_special_tokens=s)["input_ids"] for s in (False, True))
+        at = around.index(inner[0])
+        return list(around[:at]), list(around[at + len(inner) :])
 
     def text_of(self, pieces: Sequence[int]) -> str:
         """The text that word pieces spell."""
@@ -169,12 +178,9 @@ class Pretrained:
     def vectors_at(self, rows: Any) -> Any:
         """Vectors of texts given by the embeddings of their pieces: tensors [n, t, hidden] -> [n, dim], differentiable.
         The marks at both ends are put there."""
-        torch, tokenizer, model = self._parts
-        inner, around = self.pieces("a"), [int(i) for i in tokenizer("a")["input_ids"]]
-        at = around.index(inner[0])
+        torch, _, model = self._parts
         front, back = (
-            self.table()[torch.tensor(ids, dtype=torch.long, device=rows.device)].to(rows.dtype)
-            for ids in (around[:at], around[at + len(inner) :])
+            self.table()[torch.tensor(ids, dtype=torch.long, device=rows.device)].to(rows.dtype) for ids in self._marks
         )
         n = len(rows)
         whole = torch.cat([front.expand(n, -1, -1), rows, back.expand(n, -1, -1)], 1)

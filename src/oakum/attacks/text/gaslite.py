@@ -89,7 +89,12 @@ class GASLITE(Attack):
         head = encoder.pieces(self.message)
         if not head:
             raise ParameterError("The message has no words.")
-        start = head + encoder.pieces("the") * self.length
+        start = head + (encoder.pieces("the") * self.length)[: self.length]
+        if encoder.pieces(encoder.text_of(start)) != start:
+            raise ParameterError(
+                f"The message and {self.length} pieces do not come back from the tokenizer as they are: the encoder reads "
+                "fewer, or the message holds signs that it changes; give a shorter or a plainer one."
+            )
 
         def objective(many: Sequence[tuple[int, ...]]) -> NDArray[np.float64]:
             texts = [encoder.text_of(t) for t in many]
