@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from oakum.attacks.access import Access, Threat
-from oakum.attacks.base import Attack, Budget, Change, Goal, Nothing
+from oakum.attacks.base import AddItems, Attack, Budget, Change, EditText, Goal, Nothing, afterwards
 from oakum.attacks.drill import Yardstick, attack, exposures, fit_one
-from oakum.data import Dataset, Filter, Queries
+from oakum.data import Dataset, Filter, Queries, Ragged
 from oakum.data.simulate import Market, simulate
 from oakum.defences.base import Defence, Marks, without_users
 from oakum.errors import BudgetExceeded, ParameterError
@@ -166,3 +166,39 @@ def test_a_defence_that_changes_training_stands_in_both_fits() -> None:
     assert found.cost.rounds == 10_000
     kept.append(fit_one(spec, data, defence=rule, plan=plan).record.plan["step"])
     assert kept[0]["aggregate"]["slug"] == "fed-median"
+
+
+class Copies(Attack):
+    """Adds an item that says what the target says."""
+
+    writes = True
+
+    def run(self, access: Access, goal: Goal, budget: Budget, rng: Rng) -> Change:
+        return AddItems((str(access.log().tables["items"]["title"][goal.targets[0]]),))
+
+    threat = Threat.LOG | Threat.CATALOGUE
+
+
+def test_added_items_are_counted_by_their_own_exposure(market: Split) -> None:
+    best = int(market.train.item_counts.argmax())
+    found = attack(Copies(), "bm25", market, goal=Goal((best,)))
+    assert found.cost == Budget(items=1)
+    assert found.before["t_hr@50"].value == 0  # it was not there
+    assert found.after["t_hr@50"].value > 0
+    stick = Yardstick.of(market, Goal((best,)), (10,)).for_added(market.train.num_items, market.train.num_items + 1)
+    assert stick.targets.tolist() == [market.train.num_items]
+    assert stick.owned.shape[1] == market.train.num_items + 1
+    assert stick.owned[:, -1].nnz == 0
+
+
+def test_reworded_items_are_read_and_not_learned_again(market: Split) -> None:
+    train = market.train
+    victim = fit_one("bm25", train)
+    trained: list[Any] = []
+    again = afterwards(victim, train, lambda log: trained.append(log) or victim)  # type: ignore[func-returns-value]
+    reworded = again(EditText((0,), ("Entirely other words",)))
+    assert not trained
+    asked = Queries(np.array([-1], np.int32), Ragged.empty(1), None, ["entirely"])
+    assert np.nanargmax(reworded.score(asked)[0]) == 0
+    again(Nothing())
+    assert len(trained) == 1

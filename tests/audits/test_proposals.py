@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 
 from oakum.attacks import proposed as module
-from oakum.attacks.base import Access, Attack, Budget, Change, EditEvents, Goal, Nothing, Threat
+from oakum.attacks.base import (
+    Access,
+    AddItems,
+    Attack,
+    Budget,
+    Change,
+    EditEvents,
+    EditText,
+    Goal,
+    Nothing,
+    Threat,
+)
 from oakum.attacks.profiles.heuristic import BandwagonProfiles
 from oakum.attacks.proposed import Proposed
 from oakum.audits.trials import Bench, settle
@@ -79,13 +90,23 @@ def test_a_technique_runs_once_a_process_and_never_where_its_change_is_kept(
     assert found.change.profiles.times is None  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("change", [Nothing(), EditEvents(np.array([2, 5]))])
+@pytest.mark.parametrize(
+    "change",
+    [
+        Nothing(),
+        EditEvents(np.array([2, 5])),
+        EditEvents(replace=np.array([2, 5]), items=np.array([7, 8], np.int32)),
+        EditEvents(before=np.array([4]), added=np.array([9], np.int32)),
+        AddItems(("a harmless marker", "zwei Wörter")),
+        EditText((0,), ("even thing ak",)),  # its own text
+    ],
+)
 def test_other_changes_come_back_as_they_were(change: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Fixed(Counted):
         def run(self, access: Access, goal: Goal, budget: Budget, rng: Any) -> Change:
             return change
 
-    data, asked = random_log(), Proposed(Fixed(), GOAL, BUDGET.replace(edits=2))
+    data, asked = random_log(), Proposed(Fixed(), GOAL, BUDGET.replace(edits=2, items=2))
     asked.settle(data, tmp_path)
     monkeypatch.setattr(module, "_WORKED", {})
     assert asked.settle(data, tmp_path).change.digest() == change.digest()

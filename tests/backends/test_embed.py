@@ -226,6 +226,51 @@ def test_pooling_follows_the_folder(tiny: Path, tmp_path: Path) -> None:
     assert embedder(str(plain)).pooling == "last"  # type: ignore[attr-defined]
 
 
+def test_the_white_box_is_the_encoder(tiny: Path) -> None:
+    """From embeddings as from words, cut at the same length; gradients as central differences in double precision."""
+    torch = pytest.importorskip("torch")
+    from oakum.attacks.text.gaslite import one_hot_gradient
+
+    model: Any = embedder(str(tiny))
+    for text in ("abc", "hg fe dc", "a" * 200):
+        pieces = model.pieces(text)
+        assert len(pieces) <= 14
+        with torch.no_grad():
+            found = model.vectors_at(model.table()[list(pieces)][None])[0].numpy()
+        np.testing.assert_allclose(found, model.encode([text])[0], atol=1e-6)
+    assert [model.text_of(model.pieces(t)) for t in ("abc d", "hg")] == ["abc d", "hg"]
+    assert not set(model.ordinary.tolist()) & {0, 1, 2, 3, 4}
+    model._parts[2].double()
+    tokens = np.array([model.pieces("abc de")])
+    target = np.random.default_rng(0).normal(size=8)
+    grad, table = one_hot_gradient(model, tokens, target)[0], model.table()
+    rows = table[torch.from_numpy(tokens)]
+    for place, piece in [(0, 5), (2, 9), (4, 20)]:
+        ends = []
+        for step in (1e-6, -1e-6):
+            moved = rows.clone()
+            moved[0, place] += step * table[piece]
+            with torch.no_grad():
+                ends.append(float(model.vectors_at(moved)[0] @ torch.from_numpy(target)))
+        assert grad[place, piece] == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-8)
+
+
+def test_a_passage_is_searched_on_a_folder(tiny: Path) -> None:
+    from oakum.attacks.base import Budget, Goal, propose
+    from oakum.attacks.text.gaslite import GASLITE
+    from oakum.errors import ParameterError
+    from tests.toys import random_log
+
+    attack = GASLITE(encoder=str(tiny), message="abc", length=4, rounds=2, copies=2, top=8, tried=4, flips=2)
+    one, two = (propose(attack, random_log(), Goal((3, 5)), Budget(items=n)) for n in (1, 2))
+    assert (one.cost.items, two.cost.items) == (1, 2)
+    assert one.poisoned.tables["items"]["title"].to_list()[-1].startswith("abc")
+    with pytest.raises(ParameterError, match="do not come back"):
+        propose(attack.replace(length=40), random_log(), Goal((3,)), Budget(items=1))
+    with pytest.raises(ParameterError, match="gives no gradients"):
+        propose(attack.replace(encoder="hashed:4"), random_log(), Goal((3,)), Budget(items=1))
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

@@ -15,10 +15,12 @@ import numpy as np
 
 from oakum.attacks.access import Access, Goal, Threat
 from oakum.attacks.changes import (
+    AddItems,
     AddProfiles,
     Budget,
     Change,
     EditEvents,
+    EditText,
     HostileClients,
     Nothing,
     counted,
@@ -35,12 +37,14 @@ from oakum.seeds import Rng, generator
 class Attack(Parameters):
     """A technique. `run` proposes a change under a threat, a goal and a budget; it never measures itself.
 
-    threat: what it may see; knowledge: what it must know, in words; goals: what it can want.
+    threat: what it may see; knowledge: what it must know, in words; goals: what it can want; writes: whether it puts words
+    into the catalogue, so that its budget is of items, edits and likeness, not of accounts.
     """
 
     goals: ClassVar[tuple[str, ...]] = ("promote", "demote", "degrade")
     threat: ClassVar[Threat] = Threat.LOG
     knowledge: ClassVar[str] = "none"
+    writes: ClassVar[bool] = False
 
     @property
     def untargeted(self) -> bool:
@@ -79,11 +83,13 @@ def propose(
     victim: Any = None,
     retrain: Callable[[Change], Any] | None = None,
     plan: Plan | None = None,
+    judge: str = "minilm",
 ) -> Proposal:
     """Run an attack and check what comes back. plan: of the victim's training, for changes that alter it (default: a
     federation of all people).
 
-    The change is applied to a copy and its cost is counted there: what the change says of itself is not read. Raises
+    The change is applied to a copy and its cost is counted there: what the change says of itself is not read. judge: the
+    encoder that says how far a rewritten text has moved (1 − cosine, against the budget's `norm`). Raises
     `Denied` for a look that the threat does not grant, `BudgetExceeded` with the counts, `OakumError` where the attack
     edited its input in place or the change breaks the log (old ids moved, events of people or items that do not exist).
     """
@@ -106,6 +112,10 @@ def propose(
     if replace(data).digest != before:
         raise OakumError(f"The attack '{attack.slug}' edited its input in place; a change must be returned as a value.")
     cost = cost.replace(queries=access.spent)
+    if poisoned.tables.get("items") is not data.tables.get("items"):
+        from oakum.attacks.text.plausible import implausibility
+
+        cost = implausibility(data, poisoned, judge, limited=budget.perplexity > 0) + cost
     short = budget.shortfalls(cost)
     if short:
         raise BudgetExceeded(f"The attack '{attack.slug}' spent more than its budget: {'; '.join(short)}.")
@@ -114,6 +124,9 @@ def propose(
 
 #: Rounds that hostile clients get where nobody says: as many as a training has.
 ROUNDS = 10_000
+
+#: Looks of a technique that edits or copies or writes, where nobody says.
+EDIT_QUERIES = 5000
 
 #: Classes of items by percentile of popularity among the items that people have.
 POPULARITY = {"tail": (0.0, 0.5), "lower-torso": (0.5, 0.75), "upper-torso": (0.75, 0.95), "head": (0.95, 1.0)}
@@ -143,6 +156,49 @@ def budget_for(data: Dataset, share: float, *, length: int | None = None, target
     return Budget(users=users, clicks=users * (length or mean), rounds=rounds)
 
 
+def written_budget(
+    edits: int = 1, *, items: int = 1, norm: float = 0.3, perplexity: float = 0.0, queries: int = 0
+) -> Budget:
+    """What a technique that writes may spend: reworded items, added items, how far a reworded text may move."""
+    return Budget(edits=edits, items=items, norm=norm, perplexity=perplexity, queries=queries)
+
+
+def budget_of(
+    attack: Attack,
+    data: Dataset,
+    *,
+    users: float = 0.01,
+    targets: int = 5,
+    edits: int = 1,
+    items: int = 1,
+    norm: float = 0.3,
+    perplexity: float = 0.0,
+    queries: int = 0,
+) -> Budget:
+    """What a technique may spend, in what it works with: words, edited rows, looks, or accounts (as clients of a
+    federation for all its rounds). users: a share of the people."""
+    if attack.looks and (attack.writes or attack.untargeted):
+        queries = queries or EDIT_QUERIES
+    if attack.writes:
+        return written_budget(edits, items=items, norm=norm, perplexity=perplexity, queries=queries)
+    if attack.untargeted:
+        return Budget(edits=0 if "copy" in attack.goals else edits, queries=queries)
+    rounds = ROUNDS if Threat.CLIENTS in attack.threat else 0
+    return budget_for(data, users, targets=targets, rounds=rounds).replace(queries=queries)
+
+
+def afterwards(victim: Any, data: Dataset, train: Callable[[Dataset], Any]) -> Callable[[Change], Any]:
+    """The victim as a change leaves it: trained again, or, where only words of items changed, reading them anew."""
+
+    def again(change: Change) -> Any:
+        changed = change.apply(data)
+        if isinstance(change, EditText) and changed.interactions is data.interactions:
+            return victim.refresh(changed)
+        return train(changed)
+
+    return again
+
+
 def share_of(text: str, data: Dataset) -> int:
     """Fake accounts from '1%' or '20'."""
     people = int((data.user_counts > 0).sum())
@@ -168,21 +224,28 @@ def owned_by(data: Dataset, parts: Sequence[Interactions | None]) -> Any:
 
 
 __all__ = [
+    "EDIT_QUERIES",
     "POPULARITY",
+    "ROUNDS",
     "Access",
+    "AddItems",
     "AddProfiles",
     "Attack",
     "Budget",
     "Change",
     "EditEvents",
+    "EditText",
     "Goal",
     "HostileClients",
     "Nothing",
     "Proposal",
     "Threat",
+    "afterwards",
     "budget_for",
+    "budget_of",
     "cold_targets",
     "owned_by",
     "propose",
     "share_of",
+    "written_budget",
 ]

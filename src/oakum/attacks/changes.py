@@ -13,11 +13,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from oakum.data import Dataset, Interactions, Ragged, Vocabulary
+from oakum.data.texts import text_columns
 from oakum.engine.federation import Hostile, federated
 from oakum.engine.plan import Plan
-from oakum.errors import OakumError
+from oakum.errors import DataError, OakumError
 from oakum.parameters import Parameters, Range
 from oakum.seeds import generator
+
+#: What of a budget adds up over changes.
+_ADDED = ("users", "items", "clicks", "edits", "queries", "rounds")
 
 
 class Budget(Parameters):
@@ -29,7 +33,10 @@ class Budget(Parameters):
     edits: Annotated[int, Range(0), "changed rows of the log"] = 0
     queries: Annotated[int, Range(0), "looks at the victim"] = 0
     rounds: Annotated[int, Range(0), "rounds of a federation in which hostile clients answer"] = 0
-    norm: Annotated[float, Range(0), "size of a perturbation"] = 0.0
+    norm: Annotated[float, Range(0), "size of a perturbation; of a rewritten text 1 − its cosine with what it was"] = (
+        0.0
+    )
+    perplexity: Annotated[float, Range(0), "largest perplexity of a written text, in medians of the catalogue's"] = 0.0
 
     def covers(self, cost: Budget) -> bool:
         """Whether nothing of a cost exceeds this budget."""
@@ -37,14 +44,12 @@ class Budget(Parameters):
 
     def __add__(self, other: Budget) -> Budget:
         """What two changes spend together; sizes of perturbations do not add up, the larger one counts."""
-        sums = {
-            n: getattr(self, n) + getattr(other, n) for n in ("users", "items", "clicks", "edits", "queries", "rounds")
-        }
-        return Budget(**sums, norm=max(self.norm, other.norm))
+        sums = {n: getattr(self, n) + getattr(other, n) for n in _ADDED}
+        return Budget(**sums, norm=max(self.norm, other.norm), perplexity=max(self.perplexity, other.perplexity))
 
     def shortfalls(self, cost: Budget) -> list[str]:
         """Where a cost exceeds this budget, in words."""
-        names = ("users", "items", "clicks", "edits", "queries", "rounds", "norm")
+        names = (*_ADDED, "norm", "perplexity")
         return [f"{n}: {getattr(cost, n)} of {getattr(self, n)}" for n in names if getattr(cost, n) > getattr(self, n)]
 
 
@@ -80,17 +85,7 @@ class AddProfiles:
         fresh = len(self.profiles)
         if not fresh:
             return target
-        if target.users.ids.dtype == pl.Int64:
-            top = int(target.users.ids.max() or 0)  # type: ignore[arg-type]
-            ids: list[Any] = [top + 1 + i for i in range(fresh)]
-        else:
-            known = set(target.users.ids.to_list())
-            ids = []
-            number = 0
-            while len(ids) < fresh:
-                number += 1
-                if (name := f"added-{number}") not in known:
-                    ids.append(name)
+        ids = _fresh_ids(target.users.ids, fresh)
         users = Vocabulary(pl.concat([target.users.ids, pl.Series("id", ids, dtype=target.users.ids.dtype)]))
         log = target.interactions
         owners = (self.profiles.owners() + len(target.users)).astype(np.int32)
@@ -183,6 +178,91 @@ class HostileClients:
     def digest(self) -> str:
         """SHA-256 of the clients' description."""
         return hashlib.sha256(json.dumps(self.hostile.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class AddItems:
+    """New items that say something: one text each, put into the first text column of the table of items; their other
+    columns are null and nobody has them."""
+
+    texts: tuple[str, ...]
+
+    def apply(self, target: Dataset) -> Dataset:
+        """The log with the items at the end of its catalogue, under new ids."""
+        fresh = len(self.texts)
+        if not fresh:
+            return target
+        column = text_column(target)
+        table = target.tables["items"]
+        blank: dict[str, pl.Series] = {c: pl.Series([None] * fresh, dtype=t) for c, t in table.schema.items()}
+        blank[column] = pl.Series(list(self.texts), dtype=pl.String)
+        tables = {**target.tables, "items": pl.concat([table, pl.DataFrame(blank)])}
+        ids = pl.Series("id", _fresh_ids(target.items.ids, fresh), dtype=target.items.ids.dtype)
+        return dataclasses.replace(target, items=Vocabulary(pl.concat([target.items.ids, ids])), tables=tables)
+
+    def cost(self) -> Budget:
+        """One item a text."""
+        return Budget(items=len(self.texts))
+
+    def digest(self) -> str:
+        """SHA-256 of the texts."""
+        return hashlib.sha256("\x1f".join(self.texts).encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class EditText:
+    """Other words for items that exist: the first text column of the items `codes` becomes `texts`."""
+
+    codes: tuple[int, ...]
+    texts: tuple[str, ...]
+
+    def apply(self, target: Dataset) -> Dataset:
+        """The same log over a catalogue that reads differently."""
+        if not self.codes:
+            return target
+        column = text_column(target)
+        table = target.tables["items"]
+        words = table[column].to_list()
+        for code, text in zip(self.codes, self.texts, strict=True):
+            words[code] = text
+        changed = table.with_columns(pl.Series(column, words, dtype=pl.String))
+        return dataclasses.replace(target, tables={**target.tables, "items": changed})
+
+    def cost(self) -> Budget:
+        """One edit a text."""
+        return Budget(edits=len(self.codes))
+
+    def digest(self) -> str:
+        """SHA-256 of codes and texts."""
+        rows = sorted(zip(self.codes, self.texts, strict=True))
+        return hashlib.sha256("\x1f".join(f"{c} {t}" for c, t in rows).encode()).hexdigest()
+
+
+def text_column(target: Dataset) -> str:
+    """The column that a written text goes into: the first in which the catalogue speaks in plain strings; `DataError`
+    where there is none."""
+    table = target.tables.get("items")
+    plain = [] if table is None else [c for _, c in text_columns(table) if table.schema[c] == pl.String]
+    if not plain:
+        raise DataError(
+            f"'{target.name}' has no column of plain text for its items, so no text can be written: give a table of "
+            "items with item_id and title."
+        )
+    return plain[0]
+
+
+def _fresh_ids(known: pl.Series, count: int) -> list[Any]:
+    """Ids that nobody has: the next numbers, or added-1, added-2, …"""
+    if known.dtype == pl.Int64:
+        top = int(known.max() or 0)  # type: ignore[arg-type]
+        return [top + 1 + i for i in range(count)]
+    taken, number = set(known.to_list()), 0
+    out: list[Any] = []
+    while len(out) < count:
+        number += 1
+        if (name := f"added-{number}") not in taken:
+            out.append(name)
+    return out
 
 
 @dataclass(frozen=True, eq=False)

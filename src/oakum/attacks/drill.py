@@ -7,15 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from oakum.attacks.base import (
-    ROUNDS,
     Attack,
     Budget,
     Goal,
     Proposal,
     Threat,
-    budget_for,
+    afterwards,
+    budget_of,
     cold_targets,
     owned_by,
     propose,
@@ -119,6 +120,13 @@ class Yardstick:
             truth = truth.take(np.sort(chosen))
         return cls(people.astype(np.int32), train.histories.take(people), owned, goal.codes, tuple(k), truth)
 
+    def for_added(self, before: int, after: int) -> Yardstick:
+        """The same people asked for the items that were added: codes from `before` on, which nobody has."""
+        fresh = sparse.csr_matrix((self.owned.shape[0], after - self.owned.shape[1]), dtype=self.owned.dtype)
+        return replace(
+            self, owned=sparse.hstack([self.owned, fresh]).tocsr(), targets=np.arange(before, after, dtype=np.int32)
+        )
+
     def measure(self, fitted: Fitted) -> dict[str, Any]:
         """Target hits [people, targets] for each cut-off, T-NDCG of the longest list, and "ndcg@10" [test people]."""
         out: dict[str, Any] = {}
@@ -201,10 +209,6 @@ def _share(e: Estimate) -> Estimate:
     return replace(e, low=max(0.0, e.low), high=min(1.0, e.high))
 
 
-#: Looks at the victim that an untargeted technique gets by default.
-EDIT_QUERIES = 5000
-
-
 def attack(
     technique: str | Attack,
     system: str | Spec,
@@ -230,6 +234,7 @@ def attack(
 
     targets: item ids (default: five cold items drawn by `seed`). users: fake accounts as a share of the people, each
     with as many events as a person has; queries: looks at the victim; or give a whole `budget`. Only genuine people without the target count.
+    A technique that writes rewords the targets, or adds items beside them, whose own exposure then counts.
     An untargeted technique has no targets; it edits one row by default (or copies the victim by its looks) and is measured by
     the agreement of people's lists.
     """
@@ -239,9 +244,6 @@ def attack(
     train = data.train if isinstance(data, Split) else data
     if attacker.untargeted:
         goal = Goal((), attacker.goals[0])  # type: ignore[arg-type]
-        budget = budget or Budget(
-            edits=int(goal.kind == "degrade"), queries=queries or (EDIT_QUERIES if attacker.looks else 0)
-        )
     if goal is None:
         if targets is None:
             goal = cold_targets(train, seed=seed)
@@ -251,23 +253,26 @@ def attack(
                 if code < 0:
                     raise ParameterError(f"The target item {name!r} is not in the log '{train.name}'.")
             goal = Goal(tuple(int(c) for c in codes))
-    clients = Threat.CLIENTS in attacker.threat
-    budget = budget or budget_for(train, users, targets=len(goal.targets), rounds=ROUNDS if clients else 0).replace(
-        queries=queries
-    )
+    if budget is None:
+        count = len(goal.targets)
+        budget = budget_of(attacker, train, users=users, targets=count, edits=max(1, count), queries=queries)
     stick = Yardstick.of(data, goal, k, measured=measured, seed=seed)
-    if clients:
+    if Threat.CLIENTS in attacker.threat:
         plan = {**(plan or {}), "step": federated((plan or {}).get("step"))}
     one = lambda log, s, p=plan: fit_one(system, log, defence=defence, plan=p, seed=s, progress=progress)
     looks = attacker.looks  # else nothing is fitted before the budget holds
     clean = [one(train, s) for s in seeds] if looks else []
     retrain = lambda change: one(change.apply(train), seeds[0])
+    if looks and defence is None:
+        retrain = afterwards(clean[0], train, lambda log: one(log, seeds[0]))
     found = propose(
         attacker, train, goal, budget, seed=seed, victim=clean[0] if looks else None,
         retrain=retrain if looks else None, plan=Plan(**(plan or {})),
     )  # fmt: skip
     then = plan if found.plan is None else {**(plan or {}), "step": found.plan.step}
     clean = clean or [one(train, s) for s in seeds]
+    if found.poisoned.num_items > train.num_items:
+        stick = stick.for_added(train.num_items, found.poisoned.num_items)
     before = [stick.measure(f) for f in clean]
     copy = found.change if isinstance(found.change, Imitation) else None
     after = before if copy else [stick.measure(one(found.poisoned, s, then)) for s in seeds]

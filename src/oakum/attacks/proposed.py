@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from oakum.attacks.base import Attack, Goal, Proposal, propose
-from oakum.attacks.changes import AddProfiles, Budget, Change, EditEvents, Nothing
+from oakum.attacks.base import Attack, Goal, Proposal, afterwards, propose
+from oakum.attacks.changes import AddItems, AddProfiles, Budget, Change, EditEvents, EditText, Nothing
 from oakum.data import Dataset, Ragged
 from oakum.files import whole
 from oakum.parameters import Spec
 
+_EDITS = ("remove", "replace", "items", "before", "added")
 _WORKED: dict[str, Settled] = {}  # what this process has worked out, by identity of the request and of the data
 
 
@@ -93,8 +94,9 @@ class Proposed:
             plan = {**self.plan, "checkpoint": None} if spec_is_learned(self.victim) else None
             return fit(self.victim, log, plan=plan, plugins=self.plugins, seed=self.seed)
 
-        again = lambda change: trained(change.apply(data))
-        return propose(self.attack, data, self.goal, self.budget, seed=self.seed, victim=trained(data), retrain=again)
+        victim = trained(data)
+        again = afterwards(victim, data, trained)
+        return propose(self.attack, data, self.goal, self.budget, seed=self.seed, victim=victim, retrain=again)
 
     def settle(self, data: Dataset, folder: Path | None = None) -> Settled:
         """The change: from this process's memory, from `folder`, or worked out now and kept in both."""
@@ -121,12 +123,15 @@ def _write(folder: Path | None, name: str, settled: Settled) -> None:
         arrays = {"offsets": rows.offsets, "items": rows.items, "times": rows.times, "values": rows.values}
         arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items() if v is not None}
     elif isinstance(change, EditEvents):
-        arrays = {"remove": change.remove}
-    if folder is None or type(change) not in (AddProfiles, EditEvents, Nothing):
+        arrays = {n: np.ascontiguousarray(getattr(change, n)) for n in _EDITS}
+    words: dict[str, Any] = {"texts": list(change.texts)} if isinstance(change, AddItems | EditText) else {}
+    if isinstance(change, EditText):
+        words["codes"] = list(change.codes)
+    if folder is None or type(change) not in (AddItems, AddProfiles, EditEvents, EditText, Nothing):
         return  # other kinds are worked out again when an audit goes on
     from safetensors.numpy import save_file
 
-    about = {"spent": settled.spent.to_json(), "looks": dict(settled.looks), "kind": type(change).__name__}
+    about = {"spent": settled.spent.to_json(), "looks": dict(settled.looks), "kind": type(change).__name__, **words}
     about["knowledge"] = getattr(change, "knowledge", "")
     with whole(folder / f"{name}.change.safetensors") as aside:
         save_file({**arrays, "kept": np.zeros(1, np.int8)}, str(aside), metadata={"about": json.dumps(about)})
@@ -145,5 +150,11 @@ def _read(folder: Path | None, name: str, digest: str) -> Settled | None:
         rows = Ragged(arrays["offsets"], arrays["items"], arrays.get("times"), arrays.get("values"))
         change = AddProfiles(rows, about["knowledge"])
     elif about["kind"] == "EditEvents":
-        change = EditEvents(arrays["remove"])
+        if not set(_EDITS) <= arrays.keys():
+            return None  # kept by a version that kept removals only
+        change = EditEvents(*(arrays[n] for n in _EDITS))
+    elif about["kind"] == "AddItems":
+        change = AddItems(tuple(about["texts"]))
+    elif about["kind"] == "EditText":
+        change = EditText(tuple(about["codes"]), tuple(about["texts"]))
     return Settled(change, Budget.from_json(about["spent"]), about["looks"], digest)

@@ -143,6 +143,50 @@ class Pretrained:
                 progress(done / len(order))
         return out
 
+    # --- the white box ----------------------------------------------------------------------------------------------
+    def pieces(self, text: str) -> tuple[int, ...]:
+        """The word pieces of a text that the model reads, without the marks at its ends."""
+        front, back = self._marks
+        coded = self._parts[1](text, add_special_tokens=False, verbose=False)["input_ids"]
+        return tuple(int(i) for i in coded[: self.longest - len(front) - len(back)])
+
+    @cached_property
+    def _marks(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts before and after every text."""
+        tokenizer = self._parts[1]
+        inner, around = (tokenizer("a", add_special_tokens=s)["input_ids"] for s in (False, True))
+        at = around.index(inner[0])
+        return list(around[:at]), list(around[at + len(inner) :])
+
+    def text_of(self, pieces: Sequence[int]) -> str:
+        """The text that word pieces spell."""
+        return str(self._parts[1].decode(list(pieces), clean_up_tokenization_spaces=False))
+
+    @cached_property
+    def ordinary(self) -> NDArray[np.int64]:
+        """Pieces that a searched text may hold: no marks, only printable ASCII, in the tokenizer's order."""
+        tokenizer = self._parts[1]
+        special = set(tokenizer.all_special_ids)
+        names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        fine = [i for i, t in enumerate(names) if i not in special and t and t.isascii() and t.isprintable()]
+        return np.array([i for i in fine if not names[i].startswith("[unused")], np.int64)
+
+    def table(self) -> Any:
+        """The embedding matrix, a tensor [pieces, hidden]."""
+        return self._parts[2].get_input_embeddings().weight.detach()
+
+    def vectors_at(self, rows: Any) -> Any:
+        """Vectors of texts given by the embeddings of their pieces: tensors [n, t, hidden] -> [n, dim], differentiable.
+        The marks at both ends are put there."""
+        torch, _, model = self._parts
+        front, back = (
+            self.table()[torch.tensor(ids, dtype=torch.long, device=rows.device)].to(rows.dtype) for ids in self._marks
+        )
+        n = len(rows)
+        whole = torch.cat([front.expand(n, -1, -1), rows, back.expand(n, -1, -1)], 1)
+        mask = torch.ones(whole.shape[:2], dtype=torch.long, device=rows.device)
+        return self._pooled(torch, model(inputs_embeds=whole, attention_mask=mask).last_hidden_state)
+
     def _pooled(self, torch: Any, states: Any) -> Any:
         """[n, t, d] -> [n, d]; every place is a token."""
         if self.pooling == "first":

@@ -17,7 +17,14 @@ def run(
         list[str], typer.Option(help="An item id to promote; repeat for several (default: five cold items).")
     ] = [],  # noqa: B006
     users: Annotated[str, typer.Option(help="Fake accounts: a number, or a share such as 1%.")] = "1%",
-    edits: Annotated[int, typer.Option(help="Edited rows, for techniques that edit the log.")] = 1,
+    edits: Annotated[int, typer.Option(help="Edited rows, for techniques that edit the log or item texts.")] = 1,
+    items: Annotated[int, typer.Option(help="Added items, for techniques that write some.")] = 1,
+    norm: Annotated[
+        float, typer.Option(help="How far a reworded text may move: 1 − its cosine with the old one.")
+    ] = 0.3,
+    perplexity: Annotated[
+        float, typer.Option(help="Perplexity of a written text at most, in medians of the catalogue's; 0: no limit.")
+    ] = 0.0,
     queries: Annotated[
         int, typer.Option(help="Looks at the victim that the technique may have, for those that look.")
     ] = 0,
@@ -30,8 +37,8 @@ def run(
 ) -> None:
     """Attack a system on a log: exposure of the targets before and after, with intervals, and the budget as counted."""
     from oakum.api import spec_from_text
-    from oakum.attacks.base import ROUNDS, Budget, Goal, Threat, budget_for, share_of
-    from oakum.attacks.drill import EDIT_QUERIES, attack, defence_of
+    from oakum.attacks.base import budget_of, share_of
+    from oakum.attacks.drill import attack, defence_of
     from oakum.audits.scorecard import FULL, audit_plan
     from oakum.catalogue import load_class
     from oakum.engine.fit import spec_is_learned
@@ -43,24 +50,21 @@ def run(
     train = parts.train
     if spec_is_learned(spec):
         plan = {**audit_plan(spec, train, FULL), "patience": 0, **plan}
-    accounts = share_of(users, train)
-    length = budget_for(train, 1.0, targets=max(1, len(target) or 5))
-    per = length.clicks // max(1, length.users)
-    rounds = ROUNDS if Threat.CLIENTS in technique_.threat else 0
-    budget = Budget(users=accounts, clicks=accounts * per, queries=queries, rounds=rounds)
-    goal: Goal | None = None
-    if technique_.untargeted:
-        copies = "copy" in technique_.goals
-        budget = Budget(edits=0 if copies else edits, queries=queries or (EDIT_QUERIES if technique_.looks else 0))
+    budget = budget_of(
+        technique_, train, users=share_of(users, train) / int((train.user_counts > 0).sum()),
+        targets=max(1, len(target) or 5), edits=edits, items=items, norm=norm, perplexity=perplexity, queries=queries,
+    )  # fmt: skip
     with Shown(f"Attacking {system}") as progress:
         result = attack(
-            technique_, spec, parts, targets=list(target) or None, goal=goal, budget=budget, plan=plan or None,
+            technique_, spec, parts, targets=list(target) or None, budget=budget, plan=plan or None,
             defence=defence_of(defence) if defence else None, seeds=[seed + i for i in range(seeds)], seed=seed,
             progress=progress,
         )  # fmt: skip
     spent = f"{result.cost.edits} edited rows" if technique_.untargeted else ""
     if result.goal == "copy":
         spent = f"{result.cost.queries} queries"
+    elif technique_.writes:
+        spent = f"{result.cost.edits} reworded and {result.cost.items} added items, targets {list(result.targets)}"
     lines = [
         f"{technique} against {system}: {spent}"
         if spent

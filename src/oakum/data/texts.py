@@ -20,6 +20,14 @@ KINDS = {
 }  # fmt: skip
 
 
+_WORD = re.compile(r"[^\W_]+")
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case runs of letters and digits."""
+    return _WORD.findall(text.lower())
+
+
 @dataclass(frozen=True, slots=True)
 class Texts:
     """One text a code (empty where nothing is known), the columns it is made of, and a sentence that says so."""

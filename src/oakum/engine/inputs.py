@@ -20,6 +20,14 @@ _DIRECTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def slope(objective: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """∂ objective / ∂ input at a point, in its shape; the objective may have any shape and is summed. Nothing moves."""
+    leaf = at.detach().requires_grad_(True)
+    with torch.enable_grad():
+        (grad,) = torch.autograd.grad(objective(leaf).sum(), leaf)
+    return grad.detach()
+
+
 def ascend(
     objective: Callable[[Tensor], Tensor],
     start: Tensor,
@@ -45,14 +53,12 @@ def ascend(
     speed = torch.zeros_like(here)
     best, best_value = here, judge(here) if judge is not None else 0.0
     for step in range(steps):
-        leaf = here.detach().requires_grad_(True)
-        with torch.enable_grad():
-            (grad,) = torch.autograd.grad(objective(leaf).sum(), leaf)
+        grad = slope(objective, here)
         if not torch.isfinite(grad).all():
             raise OakumError(f"The gradient of the input is not finite in step {step}; lower the rate (now {rate:g}).")
         with torch.no_grad():
             speed = momentum * speed + turn(grad)
-            here = allowed(leaf.detach() + rate * speed)
+            here = allowed(here + rate * speed)
         if judge is not None and (value := judge(here)) > best_value:
             best, best_value = here, value
     return best if judge is not None else here
