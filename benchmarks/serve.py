@@ -45,12 +45,35 @@ function request()
   local named = string.format("u%%06d", math.random(0, users - 1))
   return wrk.format(nil, nil, nil, (string.gsub(body, "%s", named)))
 end
+"""
+
+#: What it prints at the end.
+WRK_DONE = """
 function done(summary, latency, requests)
-  io.write(string.format('\\n{"rps": %%f, "p50": %%f, "p99": %%f, "max": %%f, "failed": %%d}\\n',
+  io.write(string.format('\\n{"rps": %f, "p50": %f, "p99": %f, "max": %f, "failed": %d}\\n',
     summary.requests / summary.duration * 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3,
     summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))
 end
 """
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def wrk(script: str, url: str, connections: int, seconds: float, tool: str = "wrk") -> dict[str, float]:
+    """One run of wrk with a script that ends as `WRK_DONE`."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script)
+        file.flush()
+        command = [tool, "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", file.name, url]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found: dict[str, float] = json.loads(told.strip().splitlines()[-1])
+    return found
 
 
 def measure(tool: str, url: str, body: Any, connections: int, seconds: float, users: int = 1) -> dict[str, float]:
@@ -58,13 +81,7 @@ def measure(tool: str, url: str, body: Any, connections: int, seconds: float, us
     payload = json.dumps(body)
     name = Path(tool).name
     if name == "wrk":
-        with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-            script.write(SCRIPT % (json.dumps(payload), users, USER))
-            script.flush()
-            command = [tool, "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", script.name, url]
-            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        found: dict[str, float] = json.loads(told.strip().splitlines()[-1])
-        return found
+        return wrk(SCRIPT % (json.dumps(payload), users, USER) + WRK_DONE, url, connections, seconds, tool)
     if name == "oha":
         command = [
             tool, "--no-tui", "--output-format", "json", "-c", str(connections), "-z", f"{seconds:g}s", "-m", "POST",
@@ -102,9 +119,7 @@ def run(
     connections: tuple[int, ...] = (1, 16, 64),
 ) -> list[dict[str, Any]]:
     """All cases over one service."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "oakum", "serve", str(model), "--state", state, "--port", str(port), "--json"]
     command += ["--workers", str(workers), *(["--index", index] if index else [])]
     service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
