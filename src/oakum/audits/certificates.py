@@ -15,7 +15,7 @@ from oakum.catalogue import entry
 from oakum.data import Queries, Ragged
 from oakum.data.texts import item_texts, words_of
 from oakum.metrics.estimate import Estimate
-from oakum.metrics.statistics import compare, estimate
+from oakum.metrics.statistics import compare, estimate, proportion
 from oakum.parameters import Range
 from oakum.seeds import generator
 
@@ -26,13 +26,14 @@ class Certified(Probe):
     requests: Annotated[int, Range(1), "what is typed: so many times a few words of an item"] = 60
     words: Annotated[int, Range(1, 50), "words typed, at most"] = 3
     k: Annotated[int, Range(1, 100), "places that are certified"] = 10
-    substitutions: Annotated[int, Range(0), "words that may be replaced; 0 sets no limit"] = 0
+    few: Annotated[int, Range(1), "words replaced in the second, smaller promise"] = 1
+    samples: Annotated[int, Range(1), "draws a document"] = 1000
     encoder: Annotated[str, "encoder of single words that synonyms are made from"] = "minilm"
 
     def ask(self, bench: Bench, trial: Trial, fitted: Any) -> Mapping[str, NDArray[Any]]:
-        """certified, plain, found, smoothed [requests]: the verdicts, and 1 / place of the item whose words were typed in
+        """certified, few, plain, found, smoothed [requests]: the verdicts, and 1 / place of the item whose words were typed in
         the plain and in the smoothed list (0 beyond `k`); bound: o_d of all documents of the lists; slack []."""
-        from oakum.defences.certdr import CertDR
+        from oakum.defences.certdr import CertDR, Smoothed
 
         data = bench.dataset(trial.data)
         texts = [words_of(t) for t in item_texts(data).texts]
@@ -45,10 +46,10 @@ class Certified(Probe):
         # g has to tell the scores of listed documents apart: its centre lies among them.
         centre, scale = (float(np.median(known)), float(np.std(known)) / 2 or 1.0) if len(known) else (0.0, 1.0)
         spec = CertDR(
-            depth=2 * self.k, substitutions=self.substitutions, centre=centre, scale=scale, seed=trial.seed,
-            encoder=self.encoder,
-        )  # fmt: skip
+            depth=2 * self.k, samples=self.samples, centre=centre, scale=scale, seed=trial.seed, encoder=self.encoder
+        )
         ranker = spec.wrap(fitted, data)
+        sparing = Smoothed(spec.replace(substitutions=self.few), ranker.base, item_texts(data).texts, ranker.synonyms)
         rows, bounds, slack = [], [], 0.0
         for item, text in zip(items.tolist(), typed, strict=True):
             listed = ranker.listed(text)
@@ -58,11 +59,13 @@ class Certified(Probe):
             place = lambda order, own=item: (
                 1 / (1 + order[: self.k].tolist().index(own)) if own in order[: self.k] else 0
             )
-            rows.append([proof.certified, proof.plain, place(listed), place(proof.items)])
+            below = proof.f[self.k :] + [sparing.bound(int(i)) for i in proof.items[self.k :]]
+            few = proof.f[self.k - 1] - float(below.max()) > proof.slack
+            rows.append([proof.certified, few, proof.plain, place(listed), place(proof.items)])
             bounds.append(proof.bound)
             slack = proof.slack
-        table = np.array(rows, np.float64).reshape(-1, 4)
-        names = ("certified", "plain", "found", "smoothed")
+        table = np.array(rows, np.float64).reshape(-1, 5)
+        names = ("certified", "few", "plain", "found", "smoothed")
         out = {n: table[:, c] for c, n in enumerate(names)}
         return {**out, "bound": np.concatenate(bounds) if bounds else np.empty(0), "slack": np.array(slack)}
 
@@ -87,43 +90,31 @@ class CertificateAudit(Audit):
         return "" if subject.mode == "full" else "The quick audit proves nothing; the full one does."
 
     def trials(self, subject: Subject) -> Mapping[str, Trial]:
-        """One fit a system and promise."""
+        """One fit a system."""
         if self._refuses(subject):
             return {}
-        made = {
-            n: Certified(requests=self.requests, k=self.k, substitutions=n, encoder=self.encoder) for n in (0, self.few)
-        }
-        return {
-            f"{s.slug} {n}": s.trial(seed=subject.seeds[0], probe=p, refusable=True)
-            for s in self.reading(subject)
-            for n, p in made.items()
-        }
+        probe = Certified(requests=self.requests, k=self.k, few=self.few, encoder=self.encoder)
+        return {s.slug: s.trial(seed=subject.seeds[0], probe=probe, refusable=True) for s in self.reading(subject)}
 
     def judge(self, subject: Subject, results: Mapping[str, Result]) -> list[Finding]:
         """The certified share by promise, and what smoothing does to finding an item by its words."""
         reason = self._refuses(subject)
         if reason:
             return [not_measured(self, "every system", reason)]
-        return [self._judge(subject, s, results) for s in self.reading(subject)]
+        return [self._judge(subject, s, results[s.slug]) for s in self.reading(subject)]
 
-    def _judge(self, subject: Subject, system: System, results: Mapping[str, Result]) -> Finding:
-        any_, few = (results[f"{system.slug} {n}"] for n in (0, self.few))
-        if any_.refused or few.refused or not len(any_.found["certified"]):
-            why = (
-                any_.refused
-                or few.refused
-                or f"No list is longer than {self.k} places, so there is nothing to keep out."
-            )
+    def _judge(self, subject: Subject, system: System, result: Result) -> Finding:
+        if result.refused or not len(result.found["certified"]):
+            why = result.refused or f"No list is longer than {self.k} places, so there is nothing to keep out."
             return not_measured(self, system.slug, why)
-        share = {n: estimate(r.found["certified"], seed=subject.seed) for n, r in ((0, any_), (self.few, few))}
-        share = {n: Estimate(e.value, max(0.0, e.low), min(1.0, e.high), e.n, e.how) for n, e in share.items()}
-        plain = estimate(any_.found["plain"], seed=subject.seed)
-        found, smoothed = any_.found["found"], any_.found["smoothed"]
+        of = lambda name: proportion(float(result.found[name].sum()), len(result.found[name]), unit="requests")
+        whole, few, plain = (of(n) for n in ("certified", "few", "plain"))
+        found, smoothed = result.found["found"], result.found["smoothed"]
         gap, mean = compare(smoothed, found, seed=subject.seed).difference, max(float(found.mean()), 1e-9)
         price = Estimate(gap.value / mean, gap.low / mean, gap.high / mean, gap.n, f"known items found; {gap.how}")
-        bound = any_.found["bound"]
+        bound = result.found["bound"]
         none = Estimate(0.0, 0.0, 0.0, len(found), "exact: without smoothing nothing is proven")
-        loss = 1 - goodness(share[0].value, 0.0, 0.5)
+        loss = 1 - goodness(whole.value, 0.0, 0.5)
         return Finding(
             slug=self.slug,
             title=self.title,
@@ -131,9 +122,9 @@ class CertificateAudit(Audit):
             verdict=verdict_of(loss, notice=0.25, weak=0.9),
             loss=loss,
             sentence=(
-                f"Of {len(found)} lists of {system.title}, smoothed, {percent(share[0].value)} [{percent(share[0].low)}, "
-                f"{percent(share[0].high)}] are proven to keep their first {self.k} whatever words of one other text are replaced "
-                f"by synonyms, and {percent(share[self.few].value)} where {self.few} word may be; without smoothing none is."
+                f"Of {len(found)} lists of {system.title}, smoothed, {percent(whole.value)} [{percent(whole.low)}, "
+                f"{percent(whole.high)}] are proven to keep their first {self.k} whatever words of one other text are replaced "
+                f"by synonyms, and {percent(few.value)} where {self.few} word may be; without smoothing none is."
             ),
             measure=(
                 f"CRQ@{self.k}: share of requests (a few words of an item) whose first {self.k} places are certified; the draws "
@@ -144,15 +135,15 @@ class CertificateAudit(Audit):
             evidence=[
                 {
                     "promise": "any number of words",
-                    "certified": within(share[0]),
+                    "certified": within(whole),
                     "authors' looser rule": within(plain),
                 },
-                {"promise": f"{self.few} word", "certified": within(share[self.few]), "authors' looser rule": ""},
+                {"promise": f"{self.few} word", "certified": within(few), "authors' looser rule": ""},
                 {
                     "promise": "bound o_d, median and 90 %",
                     "certified": f"{np.median(bound):.2f}, {np.quantile(bound, 0.9):.2f}",
                 },
-                {"promise": "slack of the draws", "certified": f"{float(any_.found['slack']):.3f}"},
+                {"promise": "slack of the draws", "certified": f"{float(result.found['slack']):.3f}"},
                 {
                     "promise": "typed item found, mean 1 / place",
                     "certified": f"{within(estimate(found, seed=subject.seed))} plain, "
@@ -168,10 +159,10 @@ class CertificateAudit(Audit):
                 Cure(
                     slug="certdr",
                     sentence=(
-                        f"smoothing over synonyms proves {percent(share[0].value)} of the lists and moves the mean 1 / place of "
+                        f"smoothing over synonyms proves {percent(whole.value)} of the lists and moves the mean 1 / place of "
                         f"the typed item by {percent(price.value)}."
                     ),
-                    after=share[0],
+                    after=whole,
                     price=price,
                 )
             ],
@@ -180,5 +171,5 @@ class CertificateAudit(Audit):
                 f"{len(found)} requests. A proof holds for every synonym attack that the threat names; what is not certified may "
                 "still hold."
             ),
-            seconds=float(sum(r.record.get("seconds", 0) for r in (any_, few))),
+            seconds=float(result.record.get("seconds", 0)),
         )
