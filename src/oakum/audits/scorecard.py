@@ -264,7 +264,7 @@ def prepare(
         chosen.append(
             System(
                 spec=spec,
-                title=_short_title(spec),
+                title=listed.called if (listed := entries().get(spec.slug)) else type(spec).__name__,
                 plan={**audit_plan(spec, data, settings), **(plan or {})} if learned else {},
                 baseline=spec.slug in BASELINES,
                 learned=learned,
@@ -308,10 +308,6 @@ def tune(subject: Subject, store: Path | None, workers: int, progress: Progress)
         plan = {**system.plan, "epochs": int(best["epoch"]) + 1, "patience": 0}
         chosen[system.slug] = replace(system, plan=plan)
     return replace(subject, systems=[chosen.get(s.slug, s) for s in subject.systems])
-
-
-def _short_title(spec: Spec) -> str:
-    return type(spec).__name__
 
 
 def _all_events(parts: Split) -> Any:
