@@ -57,9 +57,7 @@ def rank(
             items, scores = near.items, near.scores
         elif table is not None:
             blank = where.closed(len(table))
-            items, scores = topk(
-                model.query_vectors(part), table, k, exclude=exclude, blank=blank, block_bytes=block_bytes
-            )
+            items, scores = topk(model.query_vectors(part), table, k, exclude=exclude, blank=blank)
         else:
             block = model.score(part)
             if start == 0:

@@ -1,21 +1,32 @@
-"""Exact top-k: a blocked matrix product followed by selection; no users × items array ever exists.
+"""Exact top-k: products and selection in one pass; no users × items array ever exists, not even a block of one.
+
+A panel of 16 items is multiplied with hundreds of queries, 6 at a time, and the products are compared with each query's
+k-th best while they are still in registers; the few that reach it are kept. So the cost is that of the products.
 
 Tie rule: equal scores are ordered by a fixed seeded permutation of the items, so that ids (often given by popularity
-or first appearance) never leak into a ranking. NaN is never recommended.
+or first appearance) never leak into a ranking. NaN is never recommended. A product is summed over the components in
+order: neither threads nor the other requests of a batch change a bit of it.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from oakum.data import Ids, Ragged
+from oakum.kernels._lanes import ITEMS, LANES, QUERIES, fetch_ahead, first_bit, reaching, tile, turn
+from oakum.kernels.threads import spread
 from oakum.seeds import keyed_hash
 
 TIE_KEY = 0x0AC0
+CACHE_BYTES = 1 << 19  # of queries and of what they keep: the part of a core's own cache that a group may fill
+ALL = np.empty(0, np.int32)  # in place of rows: every row of the table
+
+_WORST = np.int64(-(2**63))  # the key of nothing: every score ranks before it
+_LOW = np.int64(0x7FFFFFFF)
 
 
 @lru_cache(maxsize=4)
@@ -28,78 +39,231 @@ def tie_ranks(num_items: int) -> Ids:
     return ranks
 
 
-@njit(cache=True, inline="always")
-def _before(a, i, b, j, ties):  # type: ignore[no-untyped-def]
-    """Whether (score a, item i) ranks before (score b, item j)."""
-    return a > b or (a == b and ties[i] < ties[j])
+# A candidate is one number: its score's bits, made to rise with the score, above its place in the tie order, counted
+# from the end. So "ranks before" is one comparison of integers.
+@njit(cache=True, nogil=True)
+def _key(bits, tie):  # type: ignore[no-untyped-def]
+    if bits == -(2**31):  # -0.0 is 0.0
+        bits = 0
+    if bits < 0:
+        bits ^= 0x7FFFFFFF
+    return (np.int64(bits) << 32) | (_LOW - tie)
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def select_rows(scores, k, ties, offsets, excluded):  # type: ignore[no-untyped-def]
-    """The best k of each row of scores [q, items]; `excluded[offsets[r]:offsets[r + 1]]` never appear in row r.
+@njit(cache=True, nogil=True)
+def _bits(key):  # type: ignore[no-untyped-def]
+    """The bits of the score of a key."""
+    high = np.int32(key >> 32)
+    return high if high >= 0 else high ^ np.int32(0x7FFFFFFF)
 
-    A binary heap of size k a row, the worst kept item on top. Rows are independent: threads change nothing.
+
+@njit(cache=True, nogil=True)
+def _cut(keys, items, base, size, k):  # type: ignore[no-untyped-def]
+    """Hoare's selection: the k largest of `size` keys from `base` on come first (1 <= k < size); the least of them."""
+    low, high = base, base + size - 1
+    last = base + k - 1
+    while low < high:
+        a, b, c = keys[low], keys[(low + high) >> 1], keys[high]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = low, high
+        while i <= j:
+            while keys[i] > pivot:
+                i += 1
+            while keys[j] < pivot:
+                j -= 1
+            if i <= j:
+                keys[i], keys[j] = keys[j], keys[i]
+                items[i], items[j] = items[j], items[i]
+                i += 1
+                j -= 1
+        if last <= j:
+            high = j
+        elif last >= i:
+            low = i
+        else:
+            break
+    least = keys[base]
+    for i in range(base, base + k):
+        least = min(least, keys[i])
+    return least
+
+
+@njit(cache=True, nogil=True)
+def _sort(keys, items, base, size):  # type: ignore[no-untyped-def]
+    """Shell's sort, largest key first: lists are short."""
+    gap = 1
+    while gap < size // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(base + gap, base + size):
+            key, item = keys[i], items[i]
+            j = i
+            while j - gap >= base and keys[j - gap] < key:
+                keys[j], items[j] = keys[j - gap], items[j - gap]
+                j -= gap
+            keys[j], items[j] = key, item
+        gap //= 3
+
+
+@njit(cache=True, nogil=True)
+def _finish(keys, items, base, size, k, found, values):  # type: ignore[no-untyped-def]
+    """The best k of the candidates of one request into its row of `found` and the bits of their scores into `values`."""
+    if size > k:
+        _cut(keys, items, base, size, k)
+        size = k
+    _sort(keys, items, base, size)
+    for a in range(size):
+        found[a] = items[base + a]
+        values[a] = _bits(keys[base + a])
+
+
+@njit(cache=True, nogil=True)
+def _rising(codes, first, last, out):  # type: ignore[no-untyped-def]
+    """codes[first:last] in rising order into `out` (int32)."""
+    n = last - first
+    gap = 1
+    while gap < n // 3:
+        gap = 3 * gap + 1
+    for i in range(n):
+        out[i] = codes[first + i]
+    while gap > 0:
+        for i in range(gap, n):
+            code = out[i]
+            j = i
+            while j >= gap and out[j - gap] > code:
+                out[j] = out[j - gap]
+                j -= gap
+            out[j] = code
+        gap //= 3
+
+
+@njit(cache=True, nogil=True)
+def _search(queries, table, d, rows, some, k, ties, offsets, excluded, group, found, values, start, stop):  # type: ignore[no-untyped-def]
+    """The best k of the rows of `table` for the queries start … stop - 1; see `topk`.
+
+    queries, table: flat float32, d to a row. rows int32, rising: the rows to look at where `some`. found int32 [q, k] and
+    values int32 [q, k] (bits of scores) are written.
     """
-    n, m = scores.shape
-    items = np.full((n, k), -1, np.int32)
-    values = np.full((n, k), np.nan, np.float32)
-    for r in prange(n):
-        row = scores[r]
-        for at in range(offsets[r], offsets[r + 1]):
-            row[excluded[at]] = np.nan
-        heap_item = np.empty(k, np.int32)
-        heap_score = np.empty(k, np.float32)
-        size = 0
-        for j in range(m):
-            s = row[j]
-            if s != s:
-                continue
-            if size == k:
-                if s < heap_score[0] or not _before(s, j, heap_score[0], heap_item[0], ties):
+    total = len(rows) if some else len(table) // d
+    room = min(2 * k + 32, max(total, k) + 1)
+    group = min(group, (stop - start + QUERIES - 1) // QUERIES * QUERIES)
+    asked = np.empty(group * d, np.float32)
+    least = np.empty(group, np.float32)
+    least_bits = least.view(np.int32)
+    bars = np.empty(group, np.int64)
+    sizes = np.empty(group, np.int64)
+    keys = np.empty(group * room, np.int64)
+    items = np.empty(group * room, np.int32)
+    shut_at = np.empty(group, np.int64)
+    shut_end = np.empty(group, np.int64)
+    panel = np.empty(ITEMS * d, np.float32)
+    places = np.empty(ITEMS, np.int64)
+    ids = np.empty(ITEMS, np.int32)
+    scores = np.empty(QUERIES * ITEMS, np.float32)
+    bits = scores.view(np.int32)
+    masks = np.empty(QUERIES, np.int64)
+    whole = d // LANES * LANES
+    for first in range(start, stop, group):
+        n = min(group, stop - first)
+        sets = (n + QUERIES - 1) // QUERIES
+        shut = np.empty(offsets[first + n] - offsets[first], np.int32)
+        for g in range(sets * QUERIES):
+            at = g // QUERIES * QUERIES * d + g % QUERIES
+            for c in range(d):
+                asked[at + c * QUERIES] = queries[(first + g) * d + c] if g < n else np.nan
+            least[g] = -np.inf
+            bars[g] = _WORST
+            sizes[g] = 0
+            if g < n:
+                shut_at[g] = offsets[first + g] - offsets[first]
+                shut_end[g] = offsets[first + g + 1] - offsets[first]
+                _rising(excluded, offsets[first + g], offsets[first + g + 1], shut[shut_at[g] : shut_end[g]])
+        for p in range(0, total, ITEMS):
+            here = min(ITEMS, total - p)
+            for j in range(ITEMS):
+                ids[j] = rows[p + min(j, here - 1)] if some else p + min(j, here - 1)
+                places[j] = np.int64(ids[j]) * d
+            if some:  # rows apart from each other are not fetched by themselves
+                for j in range(p + 2 * ITEMS, min(p + 3 * ITEMS, total)):
+                    for c in range(0, d, 16):
+                        fetch_ahead(table, np.int64(rows[j]) * d + c)
+            for c in range(0, whole, LANES):
+                turn(table, places, 0, c, panel, c * ITEMS, ITEMS)
+                turn(table, places, LANES, c, panel, c * ITEMS + LANES, ITEMS)
+            for c in range(whole, d):
+                for j in range(ITEMS):
+                    panel[c * ITEMS + j] = table[places[j] + c]
+            for j in range(here, ITEMS):
+                for c in range(d):
+                    panel[c * ITEMS + j] = np.nan
+            for s in range(sets):
+                if not tile(panel, 0, asked, s * QUERIES * d, d, least, s * QUERIES, scores, masks):
                     continue
-                at = 0
-                while True:
-                    child = 2 * at + 1
-                    if child >= k:
-                        break
-                    if child + 1 < k and _before(
-                        heap_score[child], heap_item[child], heap_score[child + 1], heap_item[child + 1], ties
-                    ):
-                        child += 1
-                    if _before(heap_score[child], heap_item[child], s, j, ties):
-                        break
-                    heap_score[at] = heap_score[child]
-                    heap_item[at] = heap_item[child]
-                    at = child
-                heap_score[at] = s
-                heap_item[at] = j
+                for i in range(QUERIES):
+                    mask = masks[i]
+                    g = s * QUERIES + i
+                    while mask:
+                        j = first_bit(mask)
+                        mask &= mask - 1
+                        item = ids[j]
+                        key = _key(bits[i * ITEMS + j], ties[item])
+                        if key <= bars[g]:
+                            continue
+                        while shut_at[g] < shut_end[g] and shut[shut_at[g]] < item:
+                            shut_at[g] += 1
+                        if shut_at[g] < shut_end[g] and shut[shut_at[g]] == item:
+                            continue
+                        keys[g * room + sizes[g]] = key
+                        items[g * room + sizes[g]] = item
+                        sizes[g] += 1
+                        if sizes[g] == room:
+                            bars[g] = _cut(keys, items, g * room, room, k)
+                            least_bits[g] = _bits(bars[g])
+                            sizes[g] = k
+        for g in range(n):
+            _finish(keys, items, g * room, sizes[g], k, found[first + g], values[first + g])
+
+
+@njit(cache=True, nogil=True)
+def _select(scores, m, k, ties, found, values, start, stop):  # type: ignore[no-untyped-def]
+    """The best k of each row of flat scores, m to a row, for the rows start … stop - 1."""
+    room = min(2 * k + 64, max(m, k) + 1)
+    keys = np.empty(room, np.int64)
+    items = np.empty(room, np.int32)
+    bits = scores.view(np.int32)
+    low = np.empty(1, np.float32)
+    low_bits = low.view(np.int32)
+    for r in range(start, stop):
+        base = r * m
+        size = 0
+        bar = _WORST
+        low[0] = -np.inf
+        for at in range(0, m, 32):
+            if at + 32 <= m:
+                mask = reaching(scores, base + at, low[0])
             else:
-                at = size
+                mask = np.int64(0)
+                for j in range(at, m):
+                    if scores[base + j] >= low[0]:
+                        mask |= np.int64(1) << np.int64(j - at)
+            while mask:
+                j = at + first_bit(mask)
+                mask &= mask - 1
+                key = _key(bits[base + j], ties[j])
+                if key <= bar:
+                    continue
+                keys[size] = key
+                items[size] = j
                 size += 1
-                while at > 0:
-                    parent = (at - 1) >> 1
-                    if _before(s, j, heap_score[parent], heap_item[parent], ties):
-                        break
-                    heap_score[at] = heap_score[parent]
-                    heap_item[at] = heap_item[parent]
-                    at = parent
-                heap_score[at] = s
-                heap_item[at] = j
-        # Sort the kept few by insertion: k is small.
-        for a in range(1, size):
-            s = heap_score[a]
-            j = heap_item[a]
-            b = a - 1
-            while b >= 0 and _before(s, j, heap_score[b], heap_item[b], ties):
-                heap_score[b + 1] = heap_score[b]
-                heap_item[b + 1] = heap_item[b]
-                b -= 1
-            heap_score[b + 1] = s
-            heap_item[b + 1] = j
-        for a in range(size):
-            items[r, a] = heap_item[a]
-            values[r, a] = heap_score[a]
-    return items, values
+                if size == room:
+                    bar = _cut(keys, items, 0, room, k)
+                    low_bits[0] = _bits(bar)
+                    size = k
+        _finish(keys, items, 0, size, k, found[r], values[r])
+
+
+def _answers(queries: int, k: int) -> tuple[Ids, NDArray[np.float32]]:
+    return np.full((queries, k), -1, np.int32), np.full((queries, k), np.nan, np.float32)
 
 
 def topk_scores(
@@ -109,15 +273,16 @@ def topk_scores(
 
     Returns items int32 [q, k] (-1 where fewer are allowed) and scores float32 [q, k] (NaN there).
     """
-    if ties is None:
-        ties = tie_ranks(scores.shape[1])
     if not scores.flags.writeable or not scores.flags.c_contiguous or scores.dtype != np.float32:
         scores = np.array(scores, np.float32, order="C")
-    empty = exclude is None
-    offsets = np.zeros(len(scores) + 1, np.int64) if empty else exclude.offsets  # type: ignore[union-attr]
-    excluded = np.empty(0, np.int32) if empty else np.ascontiguousarray(exclude.items)  # type: ignore[union-attr]
-    out: tuple[Ids, NDArray[np.float32]] = select_rows(scores, k, ties, offsets, excluded)
-    return out
+    if exclude is not None and len(exclude.items):
+        scores[exclude.owners(), exclude.items] = np.nan
+    found, values = _answers(len(scores), k)
+    if k and scores.size:
+        own = tie_ranks(scores.shape[1]) if ties is None else ties
+        work = partial(_select, scores.reshape(-1), scores.shape[1], k, own, found, values.view(np.int32))
+        spread(work, len(scores), 2 * scores.size)
+    return found, values
 
 
 def topk(
@@ -127,23 +292,36 @@ def topk(
     *,
     exclude: Ragged | None = None,
     blank: NDArray[np.bool_] | None = None,
-    block_bytes: int = 1 << 25,
+    rows: Ids = ALL,
+    ties: Ids | None = None,
 ) -> tuple[Ids, NDArray[np.float32]]:
     """The `k` items of largest dot product with each query. [q, d], [items, d] -> int32 [q, k], float32 [q, k].
 
-    exclude: per query, never returned. blank: bool [items], never returned to anyone. Rows of NaN (a query or an
-    item that the model cannot place) give and receive nothing. Time q · items · d; memory `block_bytes` of scores.
+    exclude: per query, never returned. blank: bool [items], never returned to anyone. rows: int32, rising, the items to look
+    at (`ALL`: all); the others cost nothing. Rows of NaN (a query or an item that the model cannot place) give and receive
+    nothing. ties: the order of equal scores, int32 [items], each once. Time q · items · d; memory of the answer.
     """
-    ties = tie_ranks(len(items))
-    found = np.full((len(queries), k), -1, np.int32)
-    values = np.full((len(queries), k), np.nan, np.float32)
-    table = np.ascontiguousarray(items.T, dtype=np.float32)
-    rows = max(1, block_bytes // (4 * max(1, len(items))))
-    for start in range(0, len(queries), rows):
-        stop = min(start + rows, len(queries))
-        scores = np.ascontiguousarray(queries[start:stop], np.float32) @ table
-        if blank is not None:
-            scores[:, blank] = np.nan
-        part = None if exclude is None else exclude.take(np.arange(start, stop))
-        found[start:stop], values[start:stop] = topk_scores(scores, k, exclude=part, ties=ties)
+    found, values = _answers(len(queries), k)
+    some = rows is not ALL
+    if blank is not None and blank.any():
+        rows = np.flatnonzero(~blank).astype(np.int32) if not some else rows[~blank[rows]]
+        some = True
+    total = len(rows) if some else len(items)
+    if not k or not total or not len(queries):
+        return found, values
+    asked = np.ascontiguousarray(queries, np.float32)
+    table = np.ascontiguousarray(items, np.float32)
+    d = table.shape[1]
+    if not d:  # products of nothing are 0
+        asked, table, d = np.zeros((len(asked), 1), np.float32), np.zeros((len(table), 1), np.float32), 1
+    offsets = np.zeros(len(asked) + 1, np.int64) if exclude is None else exclude.offsets
+    shut = ALL if exclude is None else np.ascontiguousarray(exclude.items, np.int32)
+    own = tie_ranks(len(table)) if ties is None else ties
+    k = min(k, total)
+    group = QUERIES * max(8, min(170, CACHE_BYTES // (QUERIES * (4 * d + 12 * (2 * k + 32)))))
+    work = partial(
+        _search, asked.reshape(-1), table.reshape(-1), d, rows, some, k, own, offsets, shut, group, found,
+        values.view(np.int32),
+    )  # fmt: skip
+    spread(work, len(asked), 2 * len(asked) * total * d)
     return found, values

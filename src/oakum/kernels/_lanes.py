@@ -1,0 +1,177 @@
+# mypy: disable-error-code="no-untyped-def"
+"""Steps over eight float32 at once, as LLVM vectors inside Numba functions: what a compiler does not find by itself.
+
+LLVM makes them AVX, SSE or NEON, whatever the machine has, so nothing here is written for one processor. All arrays are
+one-dimensional and contiguous, all places count elements. Nothing is checked: callers keep to their arrays.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 8
+QUERIES, ITEMS = 6, 16  # a tile of products: its twelve sums stay in registers
+_FUSED = ("contract",)  # a product and a sum may round once; nothing else is relaxed, so NaN stays NaN
+
+_F32, _I8, _I16, _I32, _I64 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_VECTOR = ir.VectorType(_F32, LANES)
+
+
+def _data(context, builder, kind, value):
+    return context.make_array(kind)(context, builder, value).data
+
+
+def _at(builder, data, place):
+    return builder.gep(data, [place])
+
+
+def _vector(builder, data, place):
+    """Eight floats from a place on."""
+    return builder.load(builder.bitcast(_at(builder, data, place), _VECTOR.as_pointer()), align=4)
+
+
+def _splat(builder, value):
+    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(
+        one, ir.Constant(_VECTOR, ir.Undefined), ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
+    )
+
+
+def _shuffled(builder, a, b, order):
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, LANES), order))
+
+
+@intrinsic
+def tile(typing, panel, panel_at, queries, at, depth, least, least_at, out, masks):
+    """The products of 6 queries with 16 items, looked at while they are in registers: how many rows of the tile hold one
+    that reaches its query's `least`, as bits.
+
+    panel float32: item j's component c at `panel_at + 16 c + j`; queries float32: query i's at `at + 6 c + i`. Only where
+    a bit is set are the 96 products written to `out` and the bits of each row to `masks` int64 [6]. Components are summed
+    in order, so a product does not depend on what else is in the tile. NaN reaches nothing.
+    """
+    sig = types.int64(panel, types.int64, queries, types.int64, types.int64, least, types.int64, out, masks)
+
+    def codegen(context, builder, signature, args):
+        data = lambda i: _data(context, builder, signature.args[i], args[i])
+        panel_data, query_data, least_data, out_data, mask_data = data(0), data(2), data(5), data(7), data(8)
+        depth_value = args[4]
+        sums = [cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, [0.0] * LANES)) for _ in range(2 * QUERIES)]
+        const = lambda n: ir.Constant(_I64, n)
+        with cgutils.for_range(builder, depth_value, intp=_I64) as loop:
+            base = builder.add(args[1], builder.mul(loop.index, const(ITEMS)))
+            left = _vector(builder, panel_data, base)
+            right = _vector(builder, panel_data, builder.add(base, const(LANES)))
+            own = builder.add(args[3], builder.mul(loop.index, const(QUERIES)))
+            for i in range(QUERIES):
+                one = _splat(builder, builder.load(_at(builder, query_data, builder.add(own, const(i)))))
+                for half, lanes in enumerate((left, right)):
+                    cell = sums[2 * i + half]
+                    product = builder.fmul(one, lanes, flags=_FUSED)
+                    builder.store(builder.fadd(builder.load(cell), product, flags=_FUSED), cell)
+        found = [builder.load(cell) for cell in sums]
+        reached = []
+        for i in range(QUERIES):
+            low = _splat(builder, builder.load(_at(builder, least_data, builder.add(args[6], const(i)))))
+            reached.append([builder.fcmp_ordered(">=", found[2 * i + half], low) for half in range(2)])
+        anything = reached[0][0]
+        for pair in reached:
+            for lanes in pair:
+                anything = builder.or_(anything, lanes)
+        bits = builder.bitcast(anything, _I8)
+        result = cgutils.alloca_once_value(builder, ir.Constant(_I64, 0))
+        with builder.if_then(builder.icmp_unsigned("!=", bits, ir.Constant(_I8, 0)), likely=False):
+            for i in range(QUERIES):
+                halves = [builder.zext(builder.bitcast(lanes, _I8), _I64) for lanes in reached[i]]
+                builder.store(
+                    builder.or_(halves[0], builder.shl(halves[1], const(LANES))), _at(builder, mask_data, const(i))
+                )
+                for half in range(2):
+                    where = _at(builder, out_data, const(ITEMS * i + LANES * half))
+                    builder.store(found[2 * i + half], builder.bitcast(where, _VECTOR.as_pointer()), align=4)
+            builder.store(const(1), result)
+        return builder.load(result)
+
+    return sig, codegen
+
+
+@intrinsic
+def reaching(typing, scores, at, least):
+    """Which of the 32 scores from a place on reach `least`, as bits of an int64; NaN reaches nothing."""
+    sig = types.int64(scores, types.int64, types.float32)
+
+    def codegen(context, builder, signature, args):
+        data = _data(context, builder, signature.args[0], args[0])
+        low = _splat(builder, args[2])
+        total = ir.Constant(_I64, 0)
+        for part in range(4):
+            lanes = _vector(builder, data, builder.add(args[1], ir.Constant(_I64, LANES * part)))
+            own = builder.zext(builder.bitcast(builder.fcmp_ordered(">=", lanes, low), _I8), _I64)
+            total = builder.or_(total, builder.shl(own, ir.Constant(_I64, LANES * part)))
+        return total
+
+    return sig, codegen
+
+
+@intrinsic
+def first_bit(typing, bits):
+    """The place of the lowest bit that is set (64 where none is)."""
+    sig = types.int64(types.int64)
+
+    def codegen(context, builder, signature, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return sig, codegen
+
+
+@intrinsic
+def fetch_ahead(typing, array, at):
+    """Ask for the cache line of an element that will be read soon."""
+    sig = types.void(array, types.int64)
+
+    def codegen(context, builder, signature, args):
+        place = _at(builder, _data(context, builder, signature.args[0], args[0]), args[1])
+        pointer = builder.bitcast(place, _I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, *(ir.Constant(_I32, n) for n in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic
+def turn(typing, rows, places, at, shift, out, out_at, stride):
+    """Eight components of eight rows, turned: component c of row j goes to `out_at + stride c + j`.
+
+    places int64 [8 …] from `at` on: where the rows begin; the components are the eight from `shift` on.
+    """
+    sig = types.void(rows, places, types.int64, types.int64, out, types.int64, types.int64)
+
+    def codegen(context, builder, signature, args):
+        source = _data(context, builder, signature.args[0], args[0])
+        begins = _data(context, builder, signature.args[1], args[1])
+        target = _data(context, builder, signature.args[4], args[4])
+        const = lambda n: ir.Constant(_I64, n)
+        place = lambda j: builder.load(_at(builder, begins, builder.add(args[2], const(j))))
+        a = [_vector(builder, source, builder.add(place(j), args[3])) for j in range(LANES)]
+        low, high = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]
+        b = [_shuffled(builder, a[j], a[j + 1], order) for j in (0, 2, 4, 6) for order in (low, high)]
+        first, second = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
+        c = [
+            _shuffled(builder, b[j], b[j + 2], order)
+            for base in (0, 4)
+            for j in (base, base + 1)
+            for order in (first, second)
+        ]
+        lower, upper = [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]
+        turned = [_shuffled(builder, c[j], c[j + 4], order) for order in (lower, upper) for j in range(4)]
+        for j, lanes in enumerate(turned):
+            to = _at(builder, target, builder.add(args[5], builder.mul(args[6], const(j))))
+            builder.store(lanes, builder.bitcast(to, _VECTOR.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return sig, codegen
