@@ -51,14 +51,20 @@ def test_topk_is_the_best_of_all_products(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.integers(0, 9), st.integers(1, 130), st.integers(1, 140), st.integers(0, 10_000), st.booleans())
-def test_scores_are_selected_as_they_stand(q: int, n: int, k: int, seed: int, excludes: bool) -> None:
+@given(
+    st.integers(0, 9), st.integers(1, 130), st.integers(1, 140), st.integers(0, 10_000), st.booleans(), st.booleans()
+)  # fmt: skip
+def test_scores_are_selected_as_they_stand(q: int, n: int, k: int, seed: int, excludes: bool, blanks: bool) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.choice(np.array([-np.inf, -1.5, -0.0, 0.0, 1e-40, 2, np.inf, np.nan], np.float32), (q, n))
     shut = some_rows(rng, q, n) if excludes else [[] for _ in range(q)]
     ties = rng.permutation(3 * n)[:n].astype(np.int32)
-    wanted = best(scores, k, ties, [set(s) for s in shut])
-    found = topk_scores(scores.copy(), k, exclude=Ragged.of(shut) if excludes else None, ties=ties)
+    blank = rng.random(n) < 0.3 if blanks else np.zeros(n, bool)
+    wanted = best(scores, k, ties, [set(np.flatnonzero(blank).tolist()) | set(s) for s in shut])
+    scores.flags.writeable = False
+    found = topk_scores(
+        scores, k, exclude=Ragged.of(shut) if excludes else None, blank=blank if blanks else None, ties=ties
+    )
     np.testing.assert_array_equal(found[0], wanted[0])
     np.testing.assert_array_equal(found[1], wanted[1])
 

@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 
 LANES = 8
 QUERIES, ITEMS = 6, 16  # a tile of products: its twelve sums stay in registers
+ADDED = 64  # columns that are summed at once: their sums stay in registers too
 _FUSED = ("contract",)  # a product and a sum may round once; nothing else is relaxed, so NaN stays NaN
 
 _F32, _I8, _I16, _I32, _I64 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
@@ -172,6 +173,33 @@ def turn(typing, rows, places, at, shift, out, out_at, stride):
         for j, lanes in enumerate(turned):
             to = _at(builder, target, builder.add(args[5], builder.mul(args[6], const(j))))
             builder.store(lanes, builder.bitcast(to, _VECTOR.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic
+def add_rows(typing, table, indices, weights, first, last, out, out_at):
+    """Σ weights[a] · row indices[a] of a table of 64 columns over a = first … last - 1, in this order, to `out_at`."""
+    sig = types.void(table, indices, weights, types.int64, types.int64, out, types.int64)
+
+    def codegen(context, builder, signature, args):
+        data = lambda i: _data(context, builder, signature.args[i], args[i])
+        rows, own, weight, target = data(0), data(1), data(2), data(5)
+        const = lambda n: ir.Constant(_I64, n)
+        parts = range(ADDED // LANES)
+        sums = [cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, [0.0] * LANES)) for _ in parts]
+        for cell in sums:
+            builder.store(ir.Constant(_VECTOR, [0.0] * LANES), cell)
+        with cgutils.for_range_slice(builder, args[3], args[4], const(1), intp=_I64) as (index, _):
+            at = builder.mul(builder.sext(builder.load(_at(builder, own, index)), _I64), const(ADDED))
+            by = _splat(builder, builder.load(_at(builder, weight, index)))
+            for l in parts:
+                lanes = _vector(builder, rows, builder.add(at, const(LANES * l)))
+                builder.store(builder.fadd(builder.load(sums[l]), builder.fmul(by, lanes)), sums[l])
+        for l in parts:
+            to = _at(builder, target, builder.add(args[6], const(LANES * l)))
+            builder.store(builder.load(sums[l]), builder.bitcast(to, _VECTOR.as_pointer()), align=4)
         return context.get_dummy_value()
 
     return sig, codegen

@@ -225,8 +225,8 @@ def _search(queries, table, d, rows, some, k, ties, offsets, excluded, group, fo
 
 
 @njit(cache=True, nogil=True)
-def _select(scores, m, k, ties, found, values, start, stop):  # type: ignore[no-untyped-def]
-    """The best k of each row of flat scores, m to a row, for the rows start … stop - 1."""
+def _select(scores, m, k, ties, offsets, excluded, blank, some, found, values, start, stop):  # type: ignore[no-untyped-def]
+    """The best k of each row of flat scores, m to a row, for the rows start … stop - 1; `blank` is read where `some`."""
     room = min(2 * k + 64, max(m, k) + 1)
     keys = np.empty(room, np.int64)
     items = np.empty(room, np.int32)
@@ -238,6 +238,9 @@ def _select(scores, m, k, ties, found, values, start, stop):  # type: ignore[no-
         size = 0
         bar = _WORST
         low[0] = -np.inf
+        shut = np.empty(offsets[r + 1] - offsets[r], np.int32)
+        _rising(excluded, offsets[r], offsets[r + 1], shut)
+        next_shut = 0
         for at in range(0, m, 32):
             if at + 32 <= m:
                 mask = reaching(scores, base + at, low[0])
@@ -250,7 +253,11 @@ def _select(scores, m, k, ties, found, values, start, stop):  # type: ignore[no-
                 j = at + first_bit(mask)
                 mask &= mask - 1
                 key = _key(bits[base + j], ties[j])
-                if key <= bar:
+                if key <= bar or (some and blank[j]):
+                    continue
+                while next_shut < len(shut) and shut[next_shut] < j:
+                    next_shut += 1
+                if next_shut < len(shut) and shut[next_shut] == j:
                     continue
                 keys[size] = key
                 items[size] = j
@@ -266,21 +273,42 @@ def _answers(queries: int, k: int) -> tuple[Ids, NDArray[np.float32]]:
     return np.full((queries, k), -1, np.int32), np.full((queries, k), np.nan, np.float32)
 
 
-def topk_scores(
-    scores: NDArray[np.float32], k: int, *, exclude: Ragged | None = None, ties: Ids | None = None
-) -> tuple[Ids, NDArray[np.float32]]:
-    """The best `k` of each row of a block of scores [q, items] (overwritten at excluded places).
+def _shut(exclude: Ragged | None, queries: int) -> tuple[NDArray[np.int64], Ids]:
+    if exclude is None:
+        return np.zeros(queries + 1, np.int64), ALL
+    return exclude.offsets, np.ascontiguousarray(exclude.items, np.int32)
 
-    Returns items int32 [q, k] (-1 where fewer are allowed) and scores float32 [q, k] (NaN there).
+
+def topk_scores(
+    scores: NDArray[np.float32],
+    k: int,
+    *,
+    exclude: Ragged | None = None,
+    blank: NDArray[np.bool_] | None = None,
+    ties: Ids | None = None,
+) -> tuple[Ids, NDArray[np.float32]]:
+    """The best `k` of each row of a block of scores [q, items], which is only read.
+
+    exclude, blank, ties as for `topk`. Returns items int32 [q, k] (-1 where fewer are allowed) and scores float32 [q, k]
+    (NaN there).
     """
-    if not scores.flags.writeable or not scores.flags.c_contiguous or scores.dtype != np.float32:
-        scores = np.array(scores, np.float32, order="C")
-    if exclude is not None and len(exclude.items):
-        scores[exclude.owners(), exclude.items] = np.nan
     found, values = _answers(len(scores), k)
     if k and scores.size:
-        own = tie_ranks(scores.shape[1]) if ties is None else ties
-        work = partial(_select, scores.reshape(-1), scores.shape[1], k, own, found, values.view(np.int32))
+        flat, m = np.ascontiguousarray(scores, np.float32).reshape(-1), scores.shape[1]
+        own = tie_ranks(m) if ties is None else ties
+        closed = np.zeros(0, bool) if blank is None else blank
+        work = partial(
+            _select,
+            flat,
+            m,
+            k,
+            own,
+            *_shut(exclude, len(scores)),
+            closed,
+            blank is not None,
+            found,
+            values.view(np.int32),
+        )
         spread(work, len(scores), 2 * scores.size)
     return found, values
 
@@ -314,13 +342,11 @@ def topk(
     d = table.shape[1]
     if not d:  # products of nothing are 0
         asked, table, d = np.zeros((len(asked), 1), np.float32), np.zeros((len(table), 1), np.float32), 1
-    offsets = np.zeros(len(asked) + 1, np.int64) if exclude is None else exclude.offsets
-    shut = ALL if exclude is None else np.ascontiguousarray(exclude.items, np.int32)
     own = tie_ranks(len(table)) if ties is None else ties
     k = min(k, total)
     group = QUERIES * max(8, min(170, CACHE_BYTES // (QUERIES * (4 * d + 12 * (2 * k + 32)))))
     work = partial(
-        _search, asked.reshape(-1), table.reshape(-1), d, rows, some, k, own, offsets, shut, group, found,
+        _search, asked.reshape(-1), table.reshape(-1), d, rows, some, k, own, *_shut(exclude, len(asked)), group, found,
         values.view(np.int32),
     )  # fmt: skip
     spread(work, len(asked), 2 * len(asked) * total * d)
