@@ -92,9 +92,14 @@ def test_no_bit_depends_on_threads_or_on_company(monkeypatch: pytest.MonkeyPatch
     for a, b in zip(alone, topk(q, table, 9, exclude=shut), strict=True):
         np.testing.assert_array_equal(a, b)
     # Neither the other requests of a batch nor the other items looked at change a score.
-    one = topk(q[100:101], table, 9, exclude=shut.take(np.array([100])), rows=np.sort(alone[0][100]))
-    np.testing.assert_array_equal(one[0][0], alone[0][100])
-    np.testing.assert_array_equal(one[1][0], alone[1][100])
+    part = topk(q[100:107], table, 9, exclude=shut.take(np.arange(100, 107)), rows=np.unique(alone[0][100:107]))
+    np.testing.assert_array_equal(part[0], alone[0][100:107])
+    np.testing.assert_array_equal(part[1], alone[1][100:107])
+    # Nor do equal items part, whoever asks.
+    twice = np.repeat(table, 2, 0)
+    for n in (1, 3, 4):
+        values = topk(q[:n], twice, 20)[1]
+        np.testing.assert_array_equal(values[:, ::2], values[:, 1::2])
     scores = q @ table.T
     shared = topk_scores(scores.copy(), 5)
     monkeypatch.setattr(threads, "cores", lambda: 1)
@@ -103,9 +108,10 @@ def test_no_bit_depends_on_threads_or_on_company(monkeypatch: pytest.MonkeyPatch
 
 def test_scores_are_the_products() -> None:
     rng = np.random.default_rng(1)
-    q, table = (rng.normal(size=(n, 64)) for n in (20, 3000))
-    found, values = topk(q.astype(np.float32), table.astype(np.float32), 20)
-    np.testing.assert_allclose(values, np.take_along_axis(q @ table.T, found, 1), rtol=1e-5, atol=1e-5)
+    q, table = (rng.normal(size=(n, 69)) for n in (20, 3000))
+    for n in (1, 2, 3, 20):
+        found, values = topk(q[:n].astype(np.float32), table.astype(np.float32), 20)
+        np.testing.assert_allclose(values, np.take_along_axis(q[:n] @ table.T, found, 1), rtol=1e-5, atol=1e-5)
 
 
 def test_small_work_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ k-th best while they are still in registers; the few that reach it are kept. So 
 
 Tie rule: equal scores are ordered by a fixed seeded permutation of the items, so that ids (often given by popularity
 or first appearance) never leak into a ranking. NaN is never recommended. A product is summed over the components in
-order: neither threads nor the other requests of a batch change a bit of it.
+order (of a request alone in eight parts, which reads the items at the speed of memory), so equal items score equally
+and neither threads nor the other items change a bit.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from numba import njit
 from numpy.typing import NDArray
 
 from oakum.data import Ids, Ragged
-from oakum.kernels._lanes import ITEMS, LANES, QUERIES, fetch_ahead, first_bit, reaching, tile, turn
+from oakum.kernels._lanes import ITEMS, LANES, QUERIES, fetch_ahead, first_bit, reaching, tile, tile_one, turn
 from oakum.kernels.threads import spread
 from oakum.seeds import keyed_hash
 
 TIE_KEY = 0x0AC0
 CACHE_BYTES = 1 << 19  # of queries and of what they keep: the part of a core's own cache that a group may fill
 ALL = np.empty(0, np.int32)  # in place of rows: every row of the table
+
+SHORT = 128  # components: shorter rows end before the processor has seen a stream, so they are asked for ahead
 
 _WORST = np.int64(-(2**63))  # the key of nothing: every score ranks before it
 _LOW = np.int64(0x7FFFFFFF)
@@ -138,8 +141,8 @@ def _rising(codes, first, last, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _search(queries, table, d, rows, some, k, ties, offsets, excluded, group, found, values, start, stop):  # type: ignore[no-untyped-def]
-    """The best k of the rows of `table` for the queries start … stop - 1; see `topk`.
+def _search(queries, table, d, rows, some, k, ties, offsets, excluded, alone, group, found, values, start, stop):  # type: ignore[no-untyped-def]
+    """The best k of the rows of `table` for the queries start … stop - 1 (the only one, where it is `alone`); see `topk`.
 
     queries, table: flat float32, d to a row. rows int32, rising: the rows to look at where `some`. found int32 [q, k] and
     values int32 [q, k] (bits of scores) are written.
@@ -163,6 +166,8 @@ def _search(queries, table, d, rows, some, k, ties, offsets, excluded, group, fo
     bits = scores.view(np.int32)
     masks = np.empty(QUERIES, np.int64)
     whole = d // LANES * LANES
+    fetches = some or d <= SHORT
+    ahead = 2 * ITEMS if d <= SHORT else ITEMS
     for first in range(start, stop, group):
         n = min(group, stop - first)
         sets = (n + QUERIES - 1) // QUERIES
@@ -180,27 +185,30 @@ def _search(queries, table, d, rows, some, k, ties, offsets, excluded, group, fo
                 _rising(excluded, offsets[first + g], offsets[first + g + 1], shut[shut_at[g] : shut_end[g]])
         for p in range(0, total, ITEMS):
             here = min(ITEMS, total - p)
+            real = (1 << here) - 1  # the last panel repeats a row
             for j in range(ITEMS):
                 ids[j] = rows[p + min(j, here - 1)] if some else p + min(j, here - 1)
                 places[j] = np.int64(ids[j]) * d
-            if some:  # rows apart from each other are not fetched by themselves
-                for j in range(p + 2 * ITEMS, min(p + 3 * ITEMS, total)):
-                    for c in range(0, d, 16):
-                        fetch_ahead(table, np.int64(rows[j]) * d + c)
-            for c in range(0, whole, LANES):
-                turn(table, places, 0, c, panel, c * ITEMS, ITEMS)
-                turn(table, places, LANES, c, panel, c * ITEMS + LANES, ITEMS)
-            for c in range(whole, d):
-                for j in range(ITEMS):
-                    panel[c * ITEMS + j] = table[places[j] + c]
-            for j in range(here, ITEMS):
-                for c in range(d):
-                    panel[c * ITEMS + j] = np.nan
+            for j in range(p + ahead, min(p + ahead + ITEMS, total) if fetches else 0):
+                row = np.int64(rows[j]) if some else j
+                for c in range(0, d, 16):
+                    fetch_ahead(table, row * d + c)
+            if not alone:
+                for c in range(0, whole, LANES):
+                    turn(table, places, 0, c, panel, c * ITEMS, ITEMS)
+                    turn(table, places, LANES, c, panel, c * ITEMS + LANES, ITEMS)
+                for c in range(whole, d):
+                    for j in range(ITEMS):
+                        panel[c * ITEMS + j] = table[places[j] + c]
             for s in range(sets):
-                if not tile(panel, 0, asked, s * QUERIES * d, d, least, s * QUERIES, scores, masks):
+                if alone:
+                    reached = tile_one(table, places, queries, first * d, d, least, 0, scores, masks)
+                else:
+                    reached = tile(panel, 0, asked, s * QUERIES * d, d, least, s * QUERIES, scores, masks)
+                if not reached:
                     continue
-                for i in range(QUERIES):
-                    mask = masks[i]
+                for i in range(min(QUERIES, n - s * QUERIES)):
+                    mask = masks[i] & real
                     g = s * QUERIES + i
                     while mask:
                         j = first_bit(mask)
@@ -346,7 +354,7 @@ def topk(
     k = min(k, total)
     group = QUERIES * max(8, min(170, CACHE_BYTES // (QUERIES * (4 * d + 12 * (2 * k + 32)))))
     work = partial(
-        _search, asked.reshape(-1), table.reshape(-1), d, rows, some, k, own, *_shut(exclude, len(asked)), group, found,
+        _search, asked.reshape(-1), table.reshape(-1), d, rows, some, k, own, *_shut(exclude, len(asked)), len(asked) == 1, group, found,
         values.view(np.int32),
     )  # fmt: skip
     spread(work, len(asked), 2 * len(asked) * total * d)

@@ -296,7 +296,7 @@ def _resampled(all_units: Sequence[_Units], seed: int, resamples: int) -> list[F
         if n <= DIRECT:
             together.setdefault(n, []).append(at)
     for n, members in together.items():
-        sizes = {at: own for at in members if (own := all_units[at].sizes) is not None}
+        sizes = {at: held for at in members if (held := all_units[at].sizes) is not None}
         columns = [all_units[at].sums for at in members] + list(sizes.values())
         totals = _drawn(np.stack(columns, axis=1), generator(seed, "bootstrap"), resamples)
         drawn_sizes = dict(zip(sizes, totals.T[len(members) :], strict=True))
