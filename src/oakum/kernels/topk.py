@@ -141,10 +141,13 @@ def _rising(codes, first, last, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _search(queries, table, d, rows, some, k, ties, offsets, excluded, alone, group, found, values, start, stop):  # type: ignore[no-untyped-def]
+def _search(
+    queries, table, d, rows, some, beside, k, ties, offsets, excluded, alone, group, found, values, start, stop
+):  # type: ignore[no-untyped-def]
     """The best k of the rows of `table` for the queries start … stop - 1 (the only one, where it is `alone`); see `topk`.
 
-    queries, table: flat float32, d to a row. rows int32, rising: the rows to look at where `some`. found int32 [q, k] and
+    queries, table: flat float32, d to a row. rows int32, rising: the rows to look at where `some`, all that the table holds where
+    `beside`. found int32 [q, k] and
     values int32 [q, k] (bits of scores) are written.
     """
     total = len(rows) if some else len(table) // d
@@ -166,7 +169,7 @@ def _search(queries, table, d, rows, some, k, ties, offsets, excluded, alone, gr
     bits = scores.view(np.int32)
     masks = np.empty(QUERIES, np.int64)
     whole = d // LANES * LANES
-    fetches = some or d <= SHORT
+    fetches = not beside or d <= SHORT
     ahead = 2 * ITEMS if d <= SHORT else ITEMS
     for first in range(start, stop, group):
         n = min(group, stop - first)
@@ -187,10 +190,11 @@ def _search(queries, table, d, rows, some, k, ties, offsets, excluded, alone, gr
             here = min(ITEMS, total - p)
             real = (1 << here) - 1  # the last panel repeats a row
             for j in range(ITEMS):
-                ids[j] = rows[p + min(j, here - 1)] if some else p + min(j, here - 1)
-                places[j] = np.int64(ids[j]) * d
+                at = p + min(j, here - 1)
+                ids[j] = rows[at] if some else at
+                places[j] = np.int64(at if beside else ids[j]) * d
             for j in range(p + ahead, min(p + ahead + ITEMS, total) if fetches else 0):
-                row = np.int64(rows[j]) if some else j
+                row = j if beside else np.int64(rows[j])
                 for c in range(0, d, 16):
                     fetch_ahead(table, row * d + c)
             if not alone:
@@ -329,12 +333,13 @@ def topk(
     exclude: Ragged | None = None,
     blank: NDArray[np.bool_] | None = None,
     rows: Ids = ALL,
+    beside: bool = False,
     ties: Ids | None = None,
 ) -> tuple[Ids, NDArray[np.float32]]:
     """The `k` items of largest dot product with each query. [q, d], [items, d] -> int32 [q, k], float32 [q, k].
 
     exclude: per query, never returned. blank: bool [items], never returned to anyone. rows: int32, rising, the items to look
-    at (`ALL`: all); the others cost nothing. Rows of NaN (a query or an item that the model cannot place) give and receive
+    at (`ALL`: all); the others cost nothing. beside: the table holds just those rows, side by side. Rows of NaN (a query or an item that the model cannot place) give and receive
     nothing. ties: the order of equal scores, int32 [items], each once. Time q · items · d; memory of the answer.
     """
     found, values = _answers(len(queries), k)
@@ -354,7 +359,7 @@ def topk(
     k = min(k, total)
     group = QUERIES * max(8, min(170, CACHE_BYTES // (QUERIES * (4 * d + 12 * (2 * k + 32)))))
     work = partial(
-        _search, asked.reshape(-1), table.reshape(-1), d, rows, some, k, own, *_shut(exclude, len(asked)), len(asked) == 1, group, found,
+        _search, asked.reshape(-1), table.reshape(-1), d, rows, some, beside or not some, k, own, *_shut(exclude, len(asked)), len(asked) == 1, group, found,
         values.view(np.int32),
     )  # fmt: skip
     spread(work, len(asked), 2 * len(asked) * total * d)
