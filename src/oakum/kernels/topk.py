@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from oakum.data import Ids, Ragged
+from oakum.kernels._best import WORST, bits_of, cut, finish, key_of, rising
 from oakum.kernels._lanes import ITEMS, LANES, QUERIES, fetch_ahead, first_bit, reaching, tile, tile_one, turn
 from oakum.kernels.threads import spread
 from oakum.seeds import keyed_hash
@@ -28,9 +29,6 @@ ALL = np.empty(0, np.int32)  # in place of rows: every row of the table
 
 SHORT = 128  # components: shorter rows end before the processor has seen a stream, so they are asked for ahead
 
-_WORST = np.int64(-(2**63))  # the key of nothing: every score ranks before it
-_LOW = np.int64(0x7FFFFFFF)
-
 
 @lru_cache(maxsize=4)
 def tie_ranks(num_items: int) -> Ids:
@@ -40,104 +38,6 @@ def tie_ranks(num_items: int) -> Ids:
     ranks[order] = np.arange(num_items, dtype=np.int32)
     ranks.flags.writeable = False
     return ranks
-
-
-# A candidate is one number: its score's bits, made to rise with the score, above its place in the tie order, counted
-# from the end. So "ranks before" is one comparison of integers.
-@njit(cache=True, nogil=True)
-def _key(bits, tie):  # type: ignore[no-untyped-def]
-    if bits == -(2**31):  # -0.0 is 0.0
-        bits = 0
-    if bits < 0:
-        bits ^= 0x7FFFFFFF
-    return (np.int64(bits) << 32) | (_LOW - tie)
-
-
-@njit(cache=True, nogil=True)
-def _bits(key):  # type: ignore[no-untyped-def]
-    """The bits of the score of a key."""
-    high = np.int32(key >> 32)
-    return high if high >= 0 else high ^ np.int32(0x7FFFFFFF)
-
-
-@njit(cache=True, nogil=True)
-def _cut(keys, items, base, size, k):  # type: ignore[no-untyped-def]
-    """Hoare's selection: the k largest of `size` keys from `base` on come first (1 <= k < size); the least of them."""
-    low, high = base, base + size - 1
-    last = base + k - 1
-    while low < high:
-        a, b, c = keys[low], keys[(low + high) >> 1], keys[high]
-        pivot = max(min(a, b), min(max(a, b), c))
-        i, j = low, high
-        while i <= j:
-            while keys[i] > pivot:
-                i += 1
-            while keys[j] < pivot:
-                j -= 1
-            if i <= j:
-                keys[i], keys[j] = keys[j], keys[i]
-                items[i], items[j] = items[j], items[i]
-                i += 1
-                j -= 1
-        if last <= j:
-            high = j
-        elif last >= i:
-            low = i
-        else:
-            break
-    least = keys[base]
-    for i in range(base, base + k):
-        least = min(least, keys[i])
-    return least
-
-
-@njit(cache=True, nogil=True)
-def _sort(keys, items, base, size):  # type: ignore[no-untyped-def]
-    """Shell's sort, largest key first: lists are short."""
-    gap = 1
-    while gap < size // 3:
-        gap = 3 * gap + 1
-    while gap > 0:
-        for i in range(base + gap, base + size):
-            key, item = keys[i], items[i]
-            j = i
-            while j - gap >= base and keys[j - gap] < key:
-                keys[j], items[j] = keys[j - gap], items[j - gap]
-                j -= gap
-            keys[j], items[j] = key, item
-        gap //= 3
-
-
-@njit(cache=True, nogil=True)
-def _finish(keys, items, base, size, k, found, values):  # type: ignore[no-untyped-def]
-    """The best k of the candidates of one request into its row of `found` and the bits of their scores into `values`."""
-    if size > k:
-        _cut(keys, items, base, size, k)
-        size = k
-    _sort(keys, items, base, size)
-    for a in range(size):
-        found[a] = items[base + a]
-        values[a] = _bits(keys[base + a])
-
-
-@njit(cache=True, nogil=True)
-def _rising(codes, first, last, out):  # type: ignore[no-untyped-def]
-    """codes[first:last] in rising order into `out` (int32)."""
-    n = last - first
-    gap = 1
-    while gap < n // 3:
-        gap = 3 * gap + 1
-    for i in range(n):
-        out[i] = codes[first + i]
-    while gap > 0:
-        for i in range(gap, n):
-            code = out[i]
-            j = i
-            while j >= gap and out[j - gap] > code:
-                out[j] = out[j - gap]
-                j -= gap
-            out[j] = code
-        gap //= 3
 
 
 @njit(cache=True, nogil=True)
@@ -170,7 +70,7 @@ def _search(
     masks = np.empty(QUERIES, np.int64)
     whole = d // LANES * LANES
     fetches = not beside or d <= SHORT
-    ahead = 2 * ITEMS if d <= SHORT else ITEMS
+    ahead = ITEMS if d > SHORT else 2 * ITEMS if beside else 4 * ITEMS
     for first in range(start, stop, group):
         n = min(group, stop - first)
         sets = (n + QUERIES - 1) // QUERIES
@@ -180,12 +80,12 @@ def _search(
             for c in range(d):
                 asked[at + c * QUERIES] = queries[(first + g) * d + c] if g < n else np.nan
             least[g] = -np.inf
-            bars[g] = _WORST
+            bars[g] = WORST
             sizes[g] = 0
             if g < n:
                 shut_at[g] = offsets[first + g] - offsets[first]
                 shut_end[g] = offsets[first + g + 1] - offsets[first]
-                _rising(excluded, offsets[first + g], offsets[first + g + 1], shut[shut_at[g] : shut_end[g]])
+                rising(excluded, offsets[first + g], offsets[first + g + 1], shut[shut_at[g] : shut_end[g]])
         for p in range(0, total, ITEMS):
             here = min(ITEMS, total - p)
             real = (1 << here) - 1  # the last panel repeats a row
@@ -218,7 +118,7 @@ def _search(
                         j = first_bit(mask)
                         mask &= mask - 1
                         item = ids[j]
-                        key = _key(bits[i * ITEMS + j], ties[item])
+                        key = key_of(bits[i * ITEMS + j], ties[item])
                         if key <= bars[g]:
                             continue
                         while shut_at[g] < shut_end[g] and shut[shut_at[g]] < item:
@@ -229,11 +129,11 @@ def _search(
                         items[g * room + sizes[g]] = item
                         sizes[g] += 1
                         if sizes[g] == room:
-                            bars[g] = _cut(keys, items, g * room, room, k)
-                            least_bits[g] = _bits(bars[g])
+                            bars[g] = cut(keys, items, g * room, room, k)
+                            least_bits[g] = bits_of(bars[g])
                             sizes[g] = k
         for g in range(n):
-            _finish(keys, items, g * room, sizes[g], k, found[first + g], values[first + g])
+            finish(keys, items, g * room, sizes[g], k, found[first + g], values[first + g])
 
 
 @njit(cache=True, nogil=True)
@@ -248,10 +148,10 @@ def _select(scores, m, k, ties, offsets, excluded, blank, some, found, values, s
     for r in range(start, stop):
         base = r * m
         size = 0
-        bar = _WORST
+        bar = WORST
         low[0] = -np.inf
         shut = np.empty(offsets[r + 1] - offsets[r], np.int32)
-        _rising(excluded, offsets[r], offsets[r + 1], shut)
+        rising(excluded, offsets[r], offsets[r + 1], shut)
         next_shut = 0
         for at in range(0, m, 32):
             if at + 32 <= m:
@@ -264,7 +164,7 @@ def _select(scores, m, k, ties, offsets, excluded, blank, some, found, values, s
             while mask:
                 j = at + first_bit(mask)
                 mask &= mask - 1
-                key = _key(bits[base + j], ties[j])
+                key = key_of(bits[base + j], ties[j])
                 if key <= bar or (some and blank[j]):
                     continue
                 while next_shut < len(shut) and shut[next_shut] < j:
@@ -275,10 +175,10 @@ def _select(scores, m, k, ties, offsets, excluded, blank, some, found, values, s
                 items[size] = j
                 size += 1
                 if size == room:
-                    bar = _cut(keys, items, 0, room, k)
-                    low_bits[0] = _bits(bar)
+                    bar = cut(keys, items, 0, room, k)
+                    low_bits[0] = bits_of(bar)
                     size = k
-        _finish(keys, items, 0, size, k, found[r], values[r])
+        finish(keys, items, 0, size, k, found[r], values[r])
 
 
 def _answers(queries: int, k: int) -> tuple[Ids, NDArray[np.float32]]:
