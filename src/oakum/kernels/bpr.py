@@ -40,9 +40,12 @@ def descend(users, items, who, had, others, rate, l2):  # type: ignore[no-untype
             for c in range(d):
                 margin += p[c] * (q[c] - o[c])
                 square += p[c] * p[c] + q[c] * q[c] + o[c] * o[c]
-            wrong = one / (one + np.exp(margin))
-            # The logarithm of a product of a few: each factor is above 1e-38, so eight of them stay in float64.
-            product *= max(np.float64(one - wrong), 1e-38)
+            # softplus(-x) = max(0, -x) - log(1 / (1 + exp(-|x|))), and one logarithm of a product serves for many triples.
+            small = np.exp(-abs(margin))
+            right = one / (one + small)
+            wrong = small * right if margin > 0 else right
+            ranking += max(0.0, -np.float64(margin))
+            product *= np.float64(right)
             if product < 1e-200:
                 ranking -= np.log(product)
                 product = 1.0

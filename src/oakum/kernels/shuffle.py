@@ -44,7 +44,7 @@ def _by_hash(key, rows):  # type: ignore[no-untyped-def]
         at[place[bucket]] = i
         place[bucket] += 1
     # Within a bucket: deal out once more by the bits that follow, then put the few of a place in order.
-    largest = 0
+    largest = np.int64(0)
     for b in range(1 << COARSE):
         largest = max(largest, starts[b + 1] - starts[b])
     bits = 1
