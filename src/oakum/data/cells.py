@@ -63,7 +63,7 @@ class Column:
 class IdCells(Column):
     """Ids of users or items; every event needs one."""
 
-    cure = "Every event needs one: fill these rows, or leave them out with on_bad='drop'."
+    cure = "Every event needs one: fill these rows, or leave them out with on_bad='drop' (--on-bad drop)."
 
     def __init__(self, name: str, role: str, room: int) -> None:
         super().__init__(name)
