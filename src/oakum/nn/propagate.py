@@ -24,7 +24,7 @@ class _Spmm(torch.autograd.Function):
         ctx.matrix, ctx.transpose = matrix, transpose
         if not _by_kernel(matrix, x):
             return matrix @ x
-        return torch.from_numpy(times(*_arrays(matrix), _array(x), threads=torch.get_num_threads()))
+        return torch.from_numpy(_product(_arrays(matrix), _array(x)))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor]:
@@ -38,6 +38,11 @@ def _by_kernel(matrix: Tensor, x: Tensor) -> bool:
 def _arrays(matrix: Tensor) -> Any:
     """What the kernels read of a CSR matrix; nothing is copied."""
     return matrix.crow_indices().numpy(), matrix.col_indices().numpy(), matrix.values().numpy()
+
+
+def _product(matrix: Any, x: Any, base: Any = None, rows: Any = None) -> Any:
+    indptr, indices, values = matrix
+    return times(indptr, indices, values, x, base=base, rows=rows, threads=torch.get_num_threads())
 
 
 def _array(x: Tensor) -> Any:
@@ -168,18 +173,18 @@ class _Rows(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.graph, ctx.layers = graph, layers
         ctx.save_for_backward(u, i)
-        there, back, threads = _arrays(graph.forward), _arrays(graph.backward), torch.get_num_threads()
+        there, back = _arrays(graph.forward), _arrays(graph.backward)
         of_users, of_items = _array(users), _array(items)
         x_users, x_items = of_users, of_items
         for _ in range(layers - 1):
             x_users, x_items = (
-                times(*there, x_items, base=of_users, threads=threads),
-                times(*back, x_users, base=of_items, threads=threads),
+                _product(there, x_items, of_users),
+                _product(back, x_users, of_items),
             )
 
         def at(matrix: Any, x: Any, base: Any, codes: Tensor) -> Tensor:
             rows, place = np.unique(codes.numpy(), return_inverse=True)
-            found = times(*matrix, x, base=base, rows=rows, threads=threads)
+            found = _product(matrix, x, base, rows)
             return torch.from_numpy(found)[torch.from_numpy(place)]
 
         sums = at(there, x_items, of_users, u), at(back, x_users, of_items, i)
@@ -199,7 +204,7 @@ class _Spread(torch.autograd.Function):
         z_u, z_i, e_u, e_i = grads
         ctx.graph, ctx.layers = graph, layers
         ctx.save_for_backward(u, i)
-        there, back, threads = _arrays(graph.forward), _arrays(graph.backward), torch.get_num_threads()
+        there, back = _arrays(graph.forward), _arrays(graph.backward)
 
         def gathered(codes: Tensor, grad: Tensor, size: int) -> tuple[Any, Any, Any]:
             rows, place = np.unique(codes.numpy(), return_inverse=True)
@@ -215,8 +220,8 @@ class _Spread(torch.autograd.Function):
         push(*back, rows_i, few_i, y_users)
         for _ in range(layers - 1):
             y_users, y_items = (
-                times(*there, y_items, base=g_users, threads=threads),
-                times(*back, y_users, base=g_items, threads=threads),
+                _product(there, y_items, g_users),
+                _product(back, y_users, g_items),
             )
         return torch.from_numpy(y_users).index_add_(0, u, e_u), torch.from_numpy(y_items).index_add_(0, i, e_i)
 
