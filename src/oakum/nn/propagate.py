@@ -35,7 +35,7 @@ def _by_kernel(matrix: Tensor, x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == matrix.dtype and x.dtype in (torch.float32, torch.float64)
 
 
-def _arrays(matrix: Tensor) -> Any:
+def _arrays(matrix: Tensor) -> tuple[Any, Any, Any]:
     """What the kernels read of a CSR matrix; nothing is copied."""
     return matrix.crow_indices().numpy(), matrix.col_indices().numpy(), matrix.values().numpy()
 
@@ -177,10 +177,7 @@ class _Rows(torch.autograd.Function):
         of_users, of_items = _array(users), _array(items)
         x_users, x_items = of_users, of_items
         for _ in range(layers - 1):
-            x_users, x_items = (
-                _product(there, x_items, of_users),
-                _product(back, x_users, of_items),
-            )
+            x_users, x_items = _product(there, x_items, of_users), _product(back, x_users, of_items)
 
         def at(matrix: Any, x: Any, base: Any, codes: Tensor) -> Tensor:
             rows, place = np.unique(codes.numpy(), return_inverse=True)
@@ -219,10 +216,7 @@ class _Spread(torch.autograd.Function):
         push(*there, rows_u, few_u, y_items)
         push(*back, rows_i, few_i, y_users)
         for _ in range(layers - 1):
-            y_users, y_items = (
-                _product(there, y_items, g_users),
-                _product(back, y_users, g_items),
-            )
+            y_users, y_items = _product(there, y_items, g_users), _product(back, y_users, g_items)
         return torch.from_numpy(y_users).index_add_(0, u, e_u), torch.from_numpy(y_items).index_add_(0, i, e_i)
 
     @staticmethod
