@@ -71,7 +71,7 @@ class Trainer:
         self.stages = stages_of(self.model, self.plugins)
         self.run = Run(plan, seed, data, self.model, self.plugins, self.device, self.stages[0][0])
         self.stepper = None if plan.step is None else plan.step.begin(self.run)
-        self.higher = higher_is_better(plan.metric)
+        self.higher = validation is None or higher_is_better(plan.metric)  # looking it up loads all metrics
         self.stopping = Stopping()
         self.best: dict[str, Tensor] = {}
         self.best_value, self.bad = -float("inf"), 0
