@@ -14,6 +14,7 @@ from oakum.engine.optimisers import SGD, Adagrad, Adam, Update
 from oakum.engine.plan import Plan
 from oakum.engine.run import Run
 from oakum.errors import OakumError
+from oakum.nn.drawn import whole
 from oakum.sampling.batches import Batch
 
 
@@ -46,6 +47,8 @@ def losses_of(run: Run, batch: Batch) -> Losses:
     for plugin in run.plugins:
         batch = plugin.batch(run, batch)
     reps = run.model.represent(batch)
+    if run.plugins:
+        reps = whole(reps)
     for plugin in run.plugins:
         reps = plugin.reps(run, batch, reps)
     losses = run.model.losses(batch, reps)

@@ -1,10 +1,12 @@
-"""A sparse matrix times the rows of a dense one: the inner loop of everything that propagates over a graph.
+"""A sparse matrix times the rows of a dense one, and products of rows with some rows of a table: the inner loops of
+everything that propagates over a graph, or compares with drawn items.
 
-Each row of the result is one sum in a fixed order, so neither threads nor the choice of rows change a bit of it.
+Each number of the result is one sum in a fixed order, so neither threads nor the choice of rows change a bit of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -57,6 +59,17 @@ def _push(indptr, indices, values, rows, x, out):  # type: ignore[no-untyped-def
                 out[j, c] += a * x[p, c]
 
 
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def _dots(query, table, codes, first, last, out):  # type: ignore[no-untyped-def]
+    """out[r, c] = query[r] · table[codes[r, c]]."""
+    for r in range(first, last):
+        for c in range(codes.shape[1]):
+            j, total = codes[r, c], out[r, c] * 0
+            for k in range(table.shape[1]):
+                total += query[r, k] * table[j, k]
+            out[r, c] = total
+
+
 def times(
     indptr: Ints,
     indices: Ints,
@@ -79,13 +92,27 @@ def times(
     before = indptr if rows is None else np.concatenate([[0], np.cumsum(indptr[rows + 1] - indptr[rows])])
     parts = max(1, min(threads, int(before[-1]) * x.shape[1] // LEAST))
     cuts = np.searchsorted(before, np.arange(1, parts) * (before[-1] / parts))
-    ends = [0, *(int(c) for c in cuts), size]
-    part = lambda a, b: _times(indptr, indices, values, x, start, asked, a, b, out)
-    if parts == 1:
-        part(0, size)
-    else:
-        with ThreadPoolExecutor(parts) as pool:
-            list(pool.map(part, ends[:-1], ends[1:]))
+    _spread(lambda a, b: _times(indptr, indices, values, x, start, asked, a, b, out), [0, *cuts, size])
+    return out
+
+
+def _spread(part: Callable[[int, int], None], ends: Sequence[int]) -> None:
+    """Stretches of rows, a thread each where there are several."""
+    if len(ends) == 2:
+        part(*ends)
+        return
+    with ThreadPoolExecutor(len(ends) - 1) as pool:
+        list(pool.map(part, ends[:-1], ends[1:]))
+
+
+def dots(query: Floats, table: Floats, codes: Ints, *, threads: int = 1) -> Floats:
+    """query[r] · table[codes[r, c]] for every place of the codes, int64 [b, n]: [b, d], [rows, d] -> [b, n].
+
+    No copy of the rows is made. Cost b · n · d multiply-adds; threads as in `times`.
+    """
+    out = np.zeros(codes.shape, query.dtype)
+    parts = max(1, min(threads, codes.size * query.shape[1] // LEAST))
+    _spread(lambda a, b: _dots(query, table, codes, a, b, out), [len(codes) * p // parts for p in range(parts + 1)])
     return out
 
 
