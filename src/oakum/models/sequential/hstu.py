@@ -17,6 +17,7 @@ from oakum.engine.plan import Plan
 from oakum.errors import ParameterError
 from oakum.nn.drawn import Drawn, drawn_scores
 from oakum.nn.hstu import PointwiseEncoder, gaps
+from oakum.nn.unit import unit_rows
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch, Order
 from oakum.sampling.samplers import Sampler, Uniform
@@ -150,7 +151,7 @@ class HSTUModel(Model):
 
     def item_table(self) -> Tensor:
         """The item vectors [i, d], of unit length where so compared."""
-        return F.normalize(self.items.weight, dim=-1) if self.spec.unit else self.items.weight
+        return unit_rows(self.items.weight) if self.spec.unit else self.items.weight
 
     def item_vectors(self) -> Tensor:
         """The item vectors [i, d]."""
