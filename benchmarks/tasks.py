@@ -1,0 +1,230 @@
+"""What is measured: one entry a task. A task names a function that every peer's file has, the data, the settings, what
+counts as quality, and the seconds that the machine's rates allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Rates = Mapping[str, float]
+Facts = Mapping[str, Any]
+Limit = Callable[[Rates, Facts, Mapping[str, Any]], float]
+
+
+@dataclass(frozen=True)
+class Task:
+    """slug and title: its names. function: what is called; of a peer "name:function" where it is another. timing: the
+    piece of work that counts ("process" is all of it, from the start of the interpreter). per: (fact, n) makes it seconds for
+    n of them. quality: the rule of `quality.py`. limit: seconds at the machine's rates, or the name of a function of
+    peers/machine.py that measures them. full: only with --full. toy: what is run before the clock starts."""
+
+    slug: str
+    title: str
+    function: str
+    data: str
+    peers: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    timing: str = "work"
+    per: tuple[str, float] | None = None
+    unit: str = "CPU s"
+    quality: str = ""
+    limit: Limit | str | None = None
+    full: bool = False
+    toy: str = "toy"
+    toy_settings: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+def of_ease(m: Rates, f: Facts, s: Mapping[str, Any]) -> float:
+    """The Gram matrix by scattered sums, and n³ multiply-adds in all."""
+    return float(f["pairs"] / m["sums"] + f["items"] ** 3 / m["flop"])
+
+
+def of_ials(m: Rates, f: Facts, s: Mapping[str, Any]) -> float:
+    """Three steps of conjugate gradients and a first residual: a product with the Gram matrix and with the seen rows each."""
+    d = s["factors"]
+    once = 4 * (2 * d * d * (f["users"] + f["items"]) + 2 * 4 * d * f["events"])
+    return float(s["iterations"] * (once / m["flop"] + 2 * f["events"] / m["rows_cached"]))
+
+
+def of_vectors(share: float) -> Limit:
+    """A dot product with every vector that passes."""
+    return lambda m, f, s: float(2 * f["queries"] * f["vectors"] * share * 64 / m["flop"])
+
+
+def of_bpr(m: Rates, f: Facts, s: Mapping[str, Any]) -> float:
+    """Three rows read and three written an update."""
+    return float(6 * s["epochs"] * f["events"] / m["rows_cached"])
+
+
+FITS = (("ml-1m", "MovieLens-1M"), ("gowalla", "Gowalla"))
+
+
+def _loads() -> list[Task]:
+    slow = {"parquet": ("lenskit", "cornac", "recbole"), "csv": ("cornac",)}
+    return [
+        Task(
+            f"load-{kind}-{title.lower()}",
+            f"Load {title} rows of {kind}",
+            "load",
+            f"log-{rows}",
+            ("implicit", "rectools", *(slow[kind] if rows == 2000 else ())),
+            {"file": f"log.{kind}"},
+            limit="decode",
+            full=rows > 2000,
+            toy="log-3",
+        )
+        for rows, title in ((2000, "2M"), (20_000, "20M"))
+        for kind in ("parquet", "csv")
+    ]
+
+
+def _fits(data: str, name: str) -> list[Task]:
+    """peers that are slow to set up are asked on the small set alone."""
+    small = data == "ml-1m"
+
+    def fit(slug: str, title: str, peers: str, slow: str, limit: Limit, **settings: Any) -> Task:
+        asked = (*peers.split(), *(slow.split() if small else ()))
+        function = slug.replace("-", "_")
+        return Task(
+            f"{slug}-{data}", f"{title}, {name}", function, data, asked, settings, quality="ranking", limit=limit
+        )
+
+    out = [
+        fit(
+            "popularity",
+            "Popularity",
+            "rectools cornac",
+            "lenskit recbole",
+            lambda m, f, s: 4 * f["events"] / m["bytes"],
+        ),
+        fit(
+            "item-knn", "ItemKNN", "implicit rectools", "lenskit recbole", lambda m, f, s: f["pairs"] / m["sums"], k=100
+        ),
+        fit("ials", "iALS", "implicit rectools", "lenskit", of_ials, factors=64, alpha=10.0, l2=0.05, iterations=15),
+        fit("bpr", "BPR-MF", "cornac implicit", "", of_bpr, factors=64, epochs=50, learning_rate=0.05, l2=0.01),
+    ]
+    return out + ([fit("ease", "EASE", "lenskit cornac rectools", "recbole", of_ease, l2=300.0)] if small else [])
+
+
+def _networks() -> list[Task]:
+    rate = {"learning_rate": 1e-3}
+    gcn = {**rate, "factors": 64, "layers": 3, "batch": 2048, "l2": 1e-4, "batches": 5}
+    sasrec = {**rate, "factors": 64, "layers": 2, "heads": 2, "dropout": 0.2, "batch": 128}
+    deepfm = {**rate, "factors": 16, "hidden": [400, 400, 400], "batch": 4096, "epochs": 2}
+    steps = [
+        Task(
+            f"lightgcn-{data}",
+            f"LightGCN, a training step, {name}",
+            "lightgcn",
+            data,
+            ("pyg", "recbole"),
+            gcn,
+            unit="CPU s a batch",
+            toy_settings={"batches": 1, "batch": 256},
+            limit=lambda m, f, s: 2 * s["layers"] * 2 * f["events"] / m["rows_cached"],
+        )
+        for data, name in FITS
+    ]
+    sequences = [
+        Task(
+            f"sasrec-{length}",
+            f"SASRec, 100,000 targets, Amazon Games, length {length}",
+            "sasrec",
+            "games",
+            ("rectools", "recbole") if length == 50 else ("rectools",),
+            {**sasrec, "length": length},
+            per=("targets", 1e5),
+            unit="CPU s / 100k targets",
+            quality="ranking",
+            full=length > 50,
+            limit=lambda m, f, s: 1e5 * 3e5 / m["flop"],
+            note="Quality after four epochs of Oakum and one of RecTools; RecBole takes three steps and ranks nothing.",
+        )
+        for length in (50, 200)
+    ]
+    rows = Task(
+        "deepfm",
+        "DeepFM, two epochs, Frappe",
+        "deepfm",
+        "frappe",
+        ("recbole",),
+        deepfm,
+        quality="auc",
+        toy="frappe-toy",
+        limit=lambda m, f, s: s["epochs"] * f["x"] * 6 * (160 * 400 + 2 * 400 * 400 + 400) / m["flop"],
+    )
+    return [*steps, *sequences, rows]
+
+
+def _answers() -> list[Task]:
+    ranks = [
+        Task(
+            f"topk-{title}",
+            f"Top-20 of {items:,} items for {users:,} users",
+            "topk",
+            f"factors-{items}",
+            ("implicit", "rectools", *(("recbole",) if items < 10_000 else ())),
+            quality="agreement",
+            toy="factors-80",
+            limit=lambda m, f, s: 2 * f["asked"] * f["items"] * 64 / m["flop"],
+        )
+        for title, items, users in (("3k", 3043, 6022), ("41k", 40_981, 29_858), ("200k", 200_000, 5000))
+    ]
+    metrics = [
+        Task(
+            f"metrics-{n}k",
+            f"NDCG@10, Recall@20, MAP@20 of {n:,},000 users",
+            "metrics",
+            f"lists-{n}",
+            ("ir_tools:pytrec_eval", "ir_tools:ir_measures", "rectools", *(("ir_tools:ranx",) if n == 100 else ())),
+            quality="ndcg",
+            full=n > 100,
+            toy="lists-1",
+            limit=lambda m, f, s: 240 * f["top"] / m["bytes"],
+        )
+        for n in (100, 1000)
+    ]
+    searches = [
+        Task(
+            f"vectors-{title}-{timing}",
+            f"1,000 requests to {title} vectors{words}",
+            "vectors",
+            f"vectors-{n}",
+            ("vectors:faiss_flat", "vectors:faiss_lists", "vectors:faiss_graph", "vectors:hnswlib", "scann"),
+            timing=timing,
+            quality="recall",
+            full=n > 200,
+            toy="vectors-2",
+            limit=of_vectors(share),
+        )
+        for n, title in ((200, "200k"), (1000, "1m"))
+        for timing, words, share in (
+            ("plain", "", 1.0),
+            ("ten", ", a tenth passes", 0.1),
+            ("one", ", a hundredth passes", 0.01),
+        )
+    ]
+    return [*ranks, *metrics, *searches]
+
+
+def _starts() -> list[Task]:
+    peers = ("implicit", "cornac", "rectools", "lenskit", "recbole")
+    first = "From a command to a first list: interpreter, import, fit, rank, toy log"
+    return [
+        Task("import", "Import the package", "imports", "toy", peers),
+        Task("start", first, "start", "toy", peers, {"k": 10}, timing="process"),
+    ]
+
+
+def _all() -> Iterator[Task]:
+    yield from _loads()
+    for data, name in FITS:
+        yield from _fits(data, name)
+    yield from _networks()
+    yield from _answers()
+    yield from _starts()
+
+
+TASKS: dict[str, Task] = {t.slug: t for t in _all()}
