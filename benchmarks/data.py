@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy import sparse
 
 from benchmarks.envs import cache
+from oakum.bench.machine import facts as of_matrix
 
 Ints = NDArray[np.integer]
 Arrays = dict[str, NDArray[Any]]
@@ -56,12 +58,10 @@ def facts(arrays: Arrays) -> dict[str, float]:
     """Sizes that limits are worked out from."""
     if "train_shape" not in arrays:
         return {k: len(v) for k, v in arrays.items()}
-    degrees = np.diff(arrays["train_indptr"]).astype(np.float64)
-    users, items = (int(n) for n in arrays["train_shape"])
-    return {
-        "users": users, "items": items, "events": float(degrees.sum()), "pairs": float((degrees**2).sum()),
-        "asked": len(arrays.get("test_users", ())),
-    }  # fmt: skip
+    shape = tuple(int(n) for n in arrays["train_shape"])
+    pointers, codes = arrays["train_indptr"], arrays["train_indices"]
+    matrix = sparse.csr_matrix((np.ones(len(codes), np.float32), codes, pointers), shape=shape)
+    return {**of_matrix(matrix), "asked": len(arrays["test_users"])}
 
 
 def published(*parts: str) -> Path | None:
@@ -75,8 +75,8 @@ def interactions(name: str) -> tuple[Arrays, str]:
     """Training and test pairs as CSR rows: users by items."""
     if name == "games" and (path := published("amazon-games", "sequences.parquet")):
         frame = pl.read_parquet(path).sort("user_id", "position")
-        user, item = (np.unique(frame[c].to_numpy(), return_inverse=True)[1] for c in ("user_id", "item_id"))
-        return leave_last(user, item), "real"
+        codes = lambda column: np.unique(frame[column].to_numpy(), return_inverse=True)[1].astype(np.int64)
+        return leave_last(codes("user_id"), codes("item_id")), "real"
     folder = {"ml-1m": "movielens-1m-implicit", "gowalla": "gowalla"}.get(name, "")
     if folder and (path := published(folder, "train.parquet")):
         train, test = (pl.read_parquet(path.with_name(f"{part}.parquet")) for part in ("train", "test"))

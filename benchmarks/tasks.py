@@ -3,13 +3,11 @@ counts as quality, and the seconds that the machine's rates allow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-Rates = Mapping[str, float]
-Facts = Mapping[str, Any]
-Limit = Callable[[Rates, Facts, Mapping[str, Any]], float]
+from oakum.bench.machine import FITS, Limit, products
 
 
 @dataclass(frozen=True)
@@ -36,29 +34,12 @@ class Task:
     note: str = ""
 
 
-def of_ease(m: Rates, f: Facts, s: Mapping[str, Any]) -> float:
-    """The Gram matrix by scattered sums, and n³ multiply-adds in all."""
-    return float(f["pairs"] / m["sums"] + f["items"] ** 3 / m["flop"])
-
-
-def of_ials(m: Rates, f: Facts, s: Mapping[str, Any]) -> float:
-    """Three steps of conjugate gradients and a first residual: a product with the Gram matrix and with the seen rows each."""
-    d = s["factors"]
-    once = 4 * (2 * d * d * (f["users"] + f["items"]) + 2 * 4 * d * f["events"])
-    return float(s["iterations"] * (once / m["flop"] + 2 * f["events"] / m["rows_cached"]))
-
-
 def of_vectors(share: float) -> Limit:
     """A dot product with every vector that passes."""
-    return lambda m, f, s: float(2 * f["queries"] * f["vectors"] * share * 64 / m["flop"])
+    return lambda m, f, s: products(m, f["queries"], share * f["vectors"], 64)
 
 
-def of_bpr(m: Rates, f: Facts, s: Mapping[str, Any]) -> float:
-    """Three rows read and three written an update."""
-    return float(6 * s["epochs"] * f["events"] / m["rows_cached"])
-
-
-FITS = (("ml-1m", "MovieLens-1M"), ("gowalla", "Gowalla"))
+SETS = (("ml-1m", "MovieLens-1M"), ("gowalla", "Gowalla"))
 
 
 def _loads() -> list[Task]:
@@ -84,35 +65,27 @@ def _fits(data: str, name: str) -> list[Task]:
     """peers that are slow to set up are asked on the small set alone."""
     small = data == "ml-1m"
 
-    def fit(slug: str, title: str, peers: str, slow: str, limit: Limit, **settings: Any) -> Task:
+    def fit(slug: str, title: str, peers: str, slow: str, **settings: Any) -> Task:
         asked = (*peers.split(), *(slow.split() if small else ()))
         function = slug.replace("-", "_")
         return Task(
-            f"{slug}-{data}", f"{title}, {name}", function, data, asked, settings, quality="ranking", limit=limit
+            f"{slug}-{data}", f"{title}, {name}", function, data, asked, settings, quality="ranking", limit=FITS[slug]
         )
 
     out = [
-        fit(
-            "popularity",
-            "Popularity",
-            "rectools cornac",
-            "lenskit recbole",
-            lambda m, f, s: 4 * f["events"] / m["bytes"],
-        ),
-        fit(
-            "item-knn", "ItemKNN", "implicit rectools", "lenskit recbole", lambda m, f, s: f["pairs"] / m["sums"], k=100
-        ),
-        fit("ials", "iALS", "implicit rectools", "lenskit", of_ials, factors=64, alpha=10.0, l2=0.05, iterations=15),
-        fit("bpr", "BPR-MF", "cornac implicit", "", of_bpr, factors=64, epochs=50, learning_rate=0.05, l2=0.01),
+        fit("popularity", "Popularity", "rectools cornac", "lenskit recbole"),
+        fit("item-knn", "ItemKNN", "implicit rectools", "lenskit recbole", k=100),
+        fit("ials", "iALS", "implicit rectools", "lenskit", embedding_dim=64, alpha=10.0, l2=0.05, epochs=15),
+        fit("bpr-mf", "BPR-MF", "cornac implicit", "", embedding_dim=64, epochs=50, learning_rate=0.05, l2=0.01),
     ]
-    return out + ([fit("ease", "EASE", "lenskit cornac rectools", "recbole", of_ease, l2=300.0)] if small else [])
+    return out + ([fit("ease", "EASE", "lenskit cornac rectools", "recbole", l2=300.0)] if small else [])
 
 
 def _networks() -> list[Task]:
     rate = {"learning_rate": 1e-3}
-    gcn = {**rate, "factors": 64, "layers": 3, "batch": 2048, "l2": 1e-4, "batches": 5}
-    sasrec = {**rate, "factors": 64, "layers": 2, "heads": 2, "dropout": 0.2, "batch": 128}
-    deepfm = {**rate, "factors": 16, "hidden": [400, 400, 400], "batch": 4096, "epochs": 2}
+    gcn = {**rate, "embedding_dim": 64, "num_layers": 3, "batch_size": 2048, "l2": 1e-4, "steps": 5}
+    sasrec = {**rate, "embedding_dim": 64, "num_layers": 2, "num_heads": 2, "dropout": 0.2, "batch_size": 128}
+    deepfm = {**rate, "embedding_dim": 16, "hidden": [400, 400, 400], "batch_size": 4096, "epochs": 2}
     steps = [
         Task(
             f"lightgcn-{data}",
@@ -122,10 +95,10 @@ def _networks() -> list[Task]:
             ("pyg", "recbole"),
             gcn,
             unit="CPU s a batch",
-            toy_settings={"batches": 1, "batch": 256},
-            limit=lambda m, f, s: 2 * s["layers"] * 2 * f["events"] / m["rows_cached"],
+            toy_settings={"steps": 1, "batch_size": 256},
+            limit=FITS["lightgcn"],
         )
-        for data, name in FITS
+        for data, name in SETS
     ]
     sequences = [
         Task(
@@ -134,7 +107,7 @@ def _networks() -> list[Task]:
             "sasrec",
             "games",
             ("rectools", "recbole") if length == 50 else ("rectools",),
-            {**sasrec, "length": length},
+            {**sasrec, "max_length": length},
             per=("targets", 1e5),
             unit="CPU s / 100k targets",
             quality="ranking",
@@ -168,7 +141,7 @@ def _answers() -> list[Task]:
             ("implicit", "rectools", *(("recbole",) if items < 10_000 else ())),
             quality="agreement",
             toy="factors-80",
-            limit=lambda m, f, s: 2 * f["asked"] * f["items"] * 64 / m["flop"],
+            limit=lambda m, f, s: products(m, f["asked"], f["items"], 64),
         )
         for title, items, users in (("3k", 3043, 6022), ("41k", 40_981, 29_858), ("200k", 200_000, 5000))
     ]
@@ -220,7 +193,7 @@ def _starts() -> list[Task]:
 
 def _all() -> Iterator[Task]:
     yield from _loads()
-    for data, name in FITS:
+    for data, name in SETS:
         yield from _fits(data, name)
     yield from _networks()
     yield from _answers()

@@ -46,13 +46,14 @@ def ease(case: Any) -> dict[str, Any]:
     return _fit(case, EASE(lamb=case.settings["l2"], posB=False))
 
 
-def bpr(case: Any) -> dict[str, Any]:
+def bpr_mf(case: Any) -> dict[str, Any]:
     """Stochastic gradients, uniform negatives; one thread where a seed is given."""
     from cornac.models import BPR
 
     s = case.settings
     return _fit(
-        case, BPR(k=s["factors"], max_iter=s["epochs"], learning_rate=s["learning_rate"], lambda_reg=s["l2"], seed=0)
+        case,
+        BPR(k=s["embedding_dim"], max_iter=s["epochs"], learning_rate=s["learning_rate"], lambda_reg=s["l2"], seed=0),
     )
 
 

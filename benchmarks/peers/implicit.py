@@ -44,12 +44,12 @@ def ials(case: Any) -> dict[str, Any]:
     return _fit(
         case,
         AlternatingLeastSquares(
-            s["factors"], regularization=s["l2"], alpha=s["alpha"], iterations=s["iterations"], random_state=0
+            s["embedding_dim"], regularization=s["l2"], alpha=s["alpha"], iterations=s["epochs"], random_state=0
         ),
     )
 
 
-def bpr(case: Any) -> dict[str, Any]:
+def bpr_mf(case: Any) -> dict[str, Any]:
     """Stochastic gradients; negatives come from the list of interactions, so by popularity."""
     from implicit.bpr import BayesianPersonalizedRanking
 
@@ -57,7 +57,7 @@ def bpr(case: Any) -> dict[str, Any]:
     return _fit(
         case,
         BayesianPersonalizedRanking(
-            s["factors"],
+            s["embedding_dim"],
             learning_rate=s["learning_rate"],
             regularization=s["l2"],
             iterations=s["epochs"],

@@ -58,7 +58,7 @@ def ials(case: Any) -> dict[str, Any]:
     return _fit(
         case,
         ImplicitMFScorer(
-            embedding_size=s["factors"], epochs=s["iterations"], regularization=s["l2"], weight=s["alpha"]
+            embedding_size=s["embedding_dim"], epochs=s["epochs"], regularization=s["l2"], weight=s["alpha"]
         ),
     )
 

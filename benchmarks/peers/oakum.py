@@ -52,15 +52,15 @@ def ials(case: Any) -> dict[str, Any]:
     s = case.settings
     weight = 1 / (s["alpha"] - 1)
     return _fit(
-        case, _log(case), "ials", embedding_dim=s["factors"], epochs=s["iterations"], unobserved_weight=weight,
+        case, _log(case), "ials", embedding_dim=s["embedding_dim"], epochs=s["epochs"], unobserved_weight=weight,
         l2=s["l2"] * weight / (1 + weight), frequency_exponent=0.0,
     )  # fmt: skip
 
 
-def bpr(case: Any) -> dict[str, Any]:
+def bpr_mf(case: Any) -> dict[str, Any]:
     """BPR with uniform negatives, by its own plan of training."""
     s = case.settings
-    return _fit(case, _log(case), "bpr-mf", embedding_dim=s["factors"], epochs=5)
+    return _fit(case, _log(case), "bpr-mf", embedding_dim=s["embedding_dim"], epochs=5)
 
 
 def lightgcn(case: Any) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def lightgcn(case: Any) -> dict[str, Any]:
 
         def batches(self, data: Dataset, phase: Phase, order: Order) -> Iterator[Batch]:
             last = (0.0, 0.0)
-            for n, batch in enumerate(itertools.islice(super().batches(data, phase, order), s["batches"] + 2)):
+            for n, batch in enumerate(itertools.islice(super().batches(data, phase, order), s["steps"] + 2)):
                 now = time.process_time(), time.perf_counter()
                 if n > 1:  # the first step prepares what the others use
                     case.took("work", now[0] - last[0], now[1] - last[1])
@@ -91,8 +91,8 @@ def lightgcn(case: Any) -> dict[str, Any]:
         def build(self, schema: Any) -> Few:
             return Few(self, schema)
 
-    spec = Spec(embedding_dim=s["factors"], num_layers=s["layers"], l2=s["l2"])
-    fit(spec, _log(case), plan={"batch_size": s["batch"], "learning_rate": s["learning_rate"], "epochs": 1})
+    spec = Spec(embedding_dim=s["embedding_dim"], num_layers=s["num_layers"], l2=s["l2"])
+    fit(spec, _log(case), plan={"batch_size": s["batch_size"], "learning_rate": s["learning_rate"], "epochs": 1})
     return {}
 
 
@@ -102,11 +102,11 @@ def sasrec(case: Any) -> dict[str, Any]:
     user, item = case.array("sequence_users"), case.array("sequence_items")
     data = _read(user_id=user, item_id=item, timestamp=np.arange(len(user)))
     made = _fit(
-        case, data, "sasrec", embedding_dim=s["factors"], num_layers=s["layers"], num_heads=s["heads"], loss="bce",
-        max_length=s["length"], dropout=s["dropout"], learning_rate=s["learning_rate"], batch_size=s["batch"],
+        case, data, "sasrec", embedding_dim=s["embedding_dim"], num_layers=s["num_layers"], num_heads=s["num_heads"], loss="bce",
+        max_length=s["max_length"], dropout=s["dropout"], learning_rate=s["learning_rate"], batch_size=s["batch_size"],
         epochs=epochs,
     )  # fmt: skip
-    targets = int(np.minimum(np.bincount(user) - 1, s["length"]).clip(min=0).sum())
+    targets = int(np.minimum(np.bincount(user) - 1, s["max_length"]).clip(min=0).sum())
     return {**made, "targets": targets * epochs, "epochs": epochs}
 
 
@@ -122,8 +122,8 @@ def deepfm(case: Any) -> dict[str, Any]:
     train, test = (rows(case.array(f"{part}x"), case.array(f"{part}y")) for part in ("", "test_"))
     with case.timed():
         model = fit(
-            "deepfm", train, embedding_dim=s["factors"], hidden=tuple(s["hidden"]), dropout=0.0, min_count=1,
-            categorical=tuple(f"c{j}" for j in range(2, width)), batch_size=s["batch"], epochs=s["epochs"],
+            "deepfm", train, embedding_dim=s["embedding_dim"], hidden=tuple(s["hidden"]), dropout=0.0, min_count=1,
+            categorical=tuple(f"c{j}" for j in range(2, width)), batch_size=s["batch_size"], epochs=s["epochs"],
             learning_rate=s["learning_rate"],
         )  # fmt: skip
     return {"chances": model.predict(test)}

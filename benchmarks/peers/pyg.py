@@ -19,23 +19,23 @@ def lightgcn(case: Any) -> dict[str, Any]:
     user, item = (torch.from_numpy(c) for c in case.pairs())
     both = torch.stack([torch.cat([user, item + users]), torch.cat([item + users, user])])
     graph = torch.sparse_coo_tensor(both, torch.ones(both.shape[1]), (users + items,) * 2).to_sparse_csr()
-    model = LightGCN(users + items, s["factors"], s["layers"])
+    model = LightGCN(users + items, s["embedding_dim"], s["num_layers"])
     adam = torch.optim.Adam(model.parameters(), s["learning_rate"])
 
     def step() -> None:
         adam.zero_grad()
-        at = torch.randint(0, len(user), (s["batch"],))
+        at = torch.randint(0, len(user), (s["batch_size"],))
         vectors = model.get_embedding(graph)
-        other = users + torch.randint(0, items, (s["batch"],))
+        other = users + torch.randint(0, items, (s["batch_size"],))
         query, near, far = vectors[user[at]], vectors[users + item[at]], vectors[other]
         loss = torch.nn.functional.softplus((query * far).sum(1) - (query * near).sum(1)).mean()
         raw = model.embedding.weight
         squares = sum(raw[rows].square().sum() for rows in (user[at], users + item[at], other))
-        (loss + s["l2"] / 2 * squares / s["batch"]).backward()
+        (loss + s["l2"] / 2 * squares / s["batch_size"]).backward()
         adam.step()
 
     step()
-    for _ in range(s["batches"]):
+    for _ in range(s["steps"]):
         with case.timed():
             step()
     return {}

@@ -68,10 +68,10 @@ def lightgcn(case: Any) -> dict[str, Any]:
     """A few training steps."""
     s = case.settings
     config, _, parts = _parts(
-        case, "LightGCN", embedding_size=s["factors"], n_layers=s["layers"], train_batch_size=s["batch"],
+        case, "LightGCN", embedding_size=s["embedding_dim"], n_layers=s["num_layers"], train_batch_size=s["batch_size"],
         reg_weight=s["l2"],
     )  # fmt: skip
-    _steps(case, config, parts, s["learning_rate"], s["batches"])
+    _steps(case, config, parts, s["learning_rate"], s["steps"])
     return {}
 
 
@@ -83,8 +83,8 @@ def sasrec(case: Any) -> dict[str, Any]:
     config, data = _dataset(
         "SASRec", load_col={"inter": ["user_id", "item_id", "timestamp"]}, TIME_FIELD="timestamp",
         eval_args={"split": {"LS": "test_only"}, "order": "TO", "group_by": "user", "mode": "full"},
-        hidden_size=s["factors"], inner_size=4 * s["factors"], n_layers=s["layers"], n_heads=s["heads"],
-        MAX_ITEM_LIST_LENGTH=s["length"], train_batch_size=512, loss_type="BPR",
+        hidden_size=s["embedding_dim"], inner_size=4 * s["embedding_dim"], n_layers=s["num_layers"], n_heads=s["num_heads"],
+        MAX_ITEM_LIST_LENGTH=s["max_length"], train_batch_size=512, loss_type="BPR",
         train_neg_sample_args={"distribution": "uniform", "sample_num": 1, "dynamic": False, "candidate_num": 0},
     )  # fmt: skip
     from recbole.data import data_preparation
@@ -112,8 +112,8 @@ def deepfm(case: Any) -> dict[str, Any]:
         "DeepFM", load_col={"inter": [*names, "label"]}, benchmark_filename=["train", "valid", "test"],
         USER_ID_FIELD="c0", ITEM_ID_FIELD="c1", LABEL_FIELD="label", train_neg_sample_args=None,
         eval_args={"split": {"RS": [8, 1, 1]}, "order": "RO", "group_by": None, "mode": "labeled"}, metrics=["AUC"],
-        valid_metric="AUC", embedding_size=s["factors"], mlp_hidden_size=list(s["hidden"]), dropout_prob=0.0,
-        learning_rate=s["learning_rate"], train_batch_size=s["batch"], eval_batch_size=s["batch"], epochs=s["epochs"],
+        valid_metric="AUC", embedding_size=s["embedding_dim"], mlp_hidden_size=list(s["hidden"]), dropout_prob=0.0,
+        learning_rate=s["learning_rate"], train_batch_size=s["batch_size"], eval_batch_size=s["batch_size"], epochs=s["epochs"],
     )  # fmt: skip
     parts = data_preparation(config, data)
     model = _model(config, parts)

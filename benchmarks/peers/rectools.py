@@ -59,7 +59,7 @@ def ials(case: Any) -> dict[str, Any]:
 
     s = case.settings
     model = AlternatingLeastSquares(
-        s["factors"], regularization=s["l2"], alpha=s["alpha"], iterations=s["iterations"], random_state=0
+        s["embedding_dim"], regularization=s["l2"], alpha=s["alpha"], iterations=s["epochs"], random_state=0
     )
     return _fit(case, ImplicitALSWrapperModel(model))
 
@@ -73,12 +73,12 @@ def sasrec(case: Any) -> dict[str, Any]:
     s = case.settings
     user, item = case.array("sequence_users"), case.array("sequence_items")
     model = SASRecModel(
-        n_factors=s["factors"], n_blocks=s["layers"], n_heads=s["heads"], dropout_rate=s["dropout"],
-        session_max_len=s["length"], epochs=1, lr=s["learning_rate"], batch_size=s["batch"], loss="BCE",
+        n_factors=s["embedding_dim"], n_blocks=s["num_layers"], n_heads=s["num_heads"], dropout_rate=s["dropout"],
+        session_max_len=s["max_length"], epochs=1, lr=s["learning_rate"], batch_size=s["batch_size"], loss="BCE",
         train_min_user_interactions=2, verbose=0,
     )  # fmt: skip
     made = _fit(case, model, _frame(user, item, np.arange(len(user))))
-    return {**made, "targets": int(np.minimum(np.bincount(user) - 1, s["length"]).clip(min=0).sum())}
+    return {**made, "targets": int(np.minimum(np.bincount(user) - 1, s["max_length"]).clip(min=0).sum())}
 
 
 def topk(case: Any) -> dict[str, Any]:
