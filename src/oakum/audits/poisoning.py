@@ -189,14 +189,14 @@ class PoisoningDrill(Audit):
         if attacked.overlaps(clean):
             loss = min(loss, 0.2)
         money = (
-            f"{round(price * people)} fake accounts ({percent(price)} of {people:,}) put a cold item before {percent(self.harm, 0)} of people"
+            f"{round(price * people)} ({percent(price)}) would put one before {percent(self.harm, 0)} of people"
             if np.isfinite(price)
-            else f"even {round(top * people)} fake accounts ({percent(top)}) do not put a cold item before {percent(self.harm, 0)} of people"
+            else f"the mark of {percent(self.harm, 0)} of people is not reached"
         )
         sentence = (
-            f"{system.title}: {money}. {self._budget(subject, top).users} accounts of the technique '{worst}' move the exposure of "
-            f"{self.targets} cold items from {percent(clean.value, 2)} to {percent(attacked.value, 2)} "
-            f"[{percent(attacked.low, 2)}, {percent(attacked.high, 2)}] of genuine lists."
+            f"{system.title}: {self._budget(subject, top).users} fake accounts ({percent(top)} of {people:,}) of the technique "
+            f"'{worst}' move the exposure of {self.targets} cold items from {percent(clean.value, 2)} to "
+            f"{percent(attacked.value, 2)} [{percent(attacked.low, 2)}, {percent(attacked.high, 2)}] of genuine lists; {money}."
         )
         best = max(
             (
