@@ -33,7 +33,7 @@ SIZES = {  # users, items, training events, test events a user, of the sets that
 
 def folder_of(name: str) -> Path:
     """The folder of a set, made where it is missing."""
-    folder = cache() / "data" / name
+    folder = cache() / "data" / ("real" if "OAKUM_DATA" in os.environ else "drawn") / name
     if (folder / "facts.json").exists():
         return folder
     kind, _, size = name.partition("-")
@@ -197,7 +197,9 @@ def vectors(thousands: int, folder: Path) -> Arrays:
         found = []
         for part in np.array_split(q, 20):
             scores = part @ x[passing].T
-            found.append(passing[np.argsort(-scores, axis=1, kind="stable")[:, :10]])
+            some = np.argpartition(-scores, 10, axis=1)[:, :10]
+            order = np.argsort(-np.take_along_axis(scores, some, 1), axis=1)
+            found.append(passing[np.take_along_axis(some, order, 1)])
         out[f"truth_{name}"] = np.concatenate(found)
         if share < 1:
             out[f"pass_{name}"] = passing

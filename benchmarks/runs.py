@@ -30,9 +30,10 @@ OURS = "oakum"
 def job_of(task: Task, peer: str) -> dict[str, Any]:
     """What a child is told. Tasks that differ only in the piece of work they read share their runs."""
     name, _, function = peer.partition(":")
-    function = function or task.function
-    return {"peer": name, "function": function, "data": task.data, "settings": dict(task.settings), "toy": task.toy,
-            "toy_settings": dict(task.toy_settings)}  # fmt: skip
+    return {
+        "peer": name, "function": function or task.function, "data": task.data, "real": "OAKUM_DATA" in os.environ,
+        "settings": dict(task.settings), "toy": task.toy, "toy_settings": dict(task.toy_settings),
+    }  # fmt: skip
 
 
 def kept(job: Mapping[str, Any], turn: int, threads: int) -> Path:
@@ -55,8 +56,9 @@ def run(task: Task, peer: str, turn: int, threads: int) -> dict[str, Any]:
     if not path.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        data, toy = folder_of(task.data), folder_of(task.toy)
-        found = child(python_of(job["peer"]), {**job, "data": str(data), "toy": str(toy), "out": str(folder)}, threads)
+        toy = str(folder_of(task.toy)) if task.toy else None
+        told = {**job, "data": str(folder_of(task.data)), "toy": toy, "out": str(folder)}
+        found = child(python_of(job["peer"]), told, threads)
         path.write_text(json.dumps(found, indent=1), encoding="utf-8")
     out: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return out

@@ -15,7 +15,7 @@ class Task:
     """slug and title: its names. function: what is called; of a peer "name:function" where it is another. timing: the
     piece of work that counts ("process" is all of it, from the start of the interpreter). per: (fact, n) makes it seconds for
     n of them. quality: the rule of `quality.py`. limit: seconds at the machine's rates, or the name of a function of
-    peers/machine.py that measures them. full: only with --full. toy: what is run before the clock starts."""
+    peers/machine.py that measures them. full: only with --full. toy: the data on which compiled code is loaded before the clock starts, none where that is the task."""
 
     slug: str
     title: str
@@ -186,8 +186,8 @@ def _starts() -> list[Task]:
     peers = ("implicit", "cornac", "rectools", "lenskit", "recbole")
     first = "From a command to a first list: interpreter, import, fit, rank, toy log"
     return [
-        Task("import", "Import the package", "imports", "toy", peers),
-        Task("start", first, "start", "toy", peers, {"k": 10}, timing="process"),
+        Task("import", "Import the package", "imports", "toy", peers, toy=""),
+        Task("start", first, "start", "toy", peers, {"k": 10}, timing="process", toy=""),
     ]
 
 

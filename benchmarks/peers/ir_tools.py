@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 DISTRIBUTION = "pytrec_eval-terrier"
+COMPILES = True  # ranx does
 
 
 def pytrec_eval(case: Any) -> dict[str, Any]:
@@ -37,11 +38,10 @@ def ir_measures(case: Any) -> dict[str, Any]:
 
 
 def ranx(case: Any) -> dict[str, Any]:
-    """ranx; its compilation is left out of the clock."""
+    """ranx."""
     import ranx as library
 
     names = ["ndcg@10", "recall@20", "map@20"]
-    library.evaluate(library.Qrels({"a": {"b": 1}}), library.Run({"a": {"b": 1.0}}), names)
     arrays = _arrays(case)
     with case.timed():
         truth, run = _dictionaries(*arrays)
