@@ -30,12 +30,12 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("slug", ["load", "fit", "rank", "evaluate"])
+@pytest.mark.parametrize("slug", ["load", "fit", "rank", "answer", "evaluate"])
 def test_a_task_times_twice_and_says_what(slug: str, log: Path, tmp_path: Path) -> None:
     (finding,) = (report := task(slug).run(log, SMALL, 0, lambda line: None)).findings
     rows = finding.evidence
     assert [r["run"] for r in rows] == ["first", "again"]
-    what = {"load": "rows", "fit": "events"}.get(slug, "users")
+    what = {"load": "rows", "fit": "events", "answer": "requests"}.get(slug, "users")
     assert all(r[f"{what} a CPU second"] > 0 and r["peak MB"] > 10 for r in rows)
     assert (rows[0]["of the machine's limit"] != "") == (slug in ("load", "fit"))
     page, _ = write(report, tmp_path)

@@ -49,6 +49,7 @@ TASKS = {
         ),
         Task("fit", "Training a system (--set system=ials, its settings).", "oakum.bench.speed:fit", LOG),
         Task("rank", "Lists for everybody, without what they have had.", "oakum.bench.speed:rank", LOG),
+        Task("answer", "One request at a time, without HTTP.", "oakum.bench.speed:answer", LOG),
         Task("evaluate", "Ranking and measuring all test users, with intervals.", "oakum.bench.speed:evaluate", LOG),
     )
 }

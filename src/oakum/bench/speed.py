@@ -8,14 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+
+from oakum.api import spec_from_text
 from oakum.audits.record import AuditReport, Finding
 from oakum.bench import Tell
 from oakum.bench.machine import FITS, Peak, facts, products, rates
 from oakum.bench.reports import report_of
+from oakum.data import Filter
+from oakum.engine.fit import fit as fit_spec
+from oakum.engine.fit import plan_of
 from oakum.errors import ParameterError
 from oakum.parameters import Parameters, Range, fields
 from oakum.recommending import rank as rank_all
+from oakum.seeds import generator
 
+ANSWERS = 500  # requests that are asked one by one
 LONG = 20.0  # seconds on the clock after which nothing is done a second time
 
 
@@ -71,7 +79,7 @@ class Session:
     def __init__(self, source: Path | None, settings: Mapping[str, str], seed: int, tell: Tell) -> None:
         own = {f.name for f in fields(SpeedSettings)}
         self.settings = SpeedSettings.parse({k: v for k, v in settings.items() if k in own})
-        self.rest = {k: v for k, v in settings.items() if k not in own}
+        self.spec, self.plan = spec_from_text(self.settings.system, {k: v for k, v in settings.items() if k not in own})
         self.source, self.seed, self.began = source, seed, time.monotonic()
         tell("Measuring the machine.")
         self.rates = rates(self.settings.scale)
@@ -86,15 +94,23 @@ class Session:
         n = self.settings.events
         return simulate(Market(users=max(10, n // 50), items=max(10, n // 65), events=n), seed=self.seed)
 
-    def fitter(self) -> tuple[Any, Callable[[Any], Any]]:
-        """The spec, and what fits it on a log."""
-        from oakum.api import spec_from_text
-        from oakum.engine.fit import fit
+    def make(self, data: Any) -> Any:
+        """The system fitted on a log."""
+        return fit_spec(self.spec, data, plan=self.plan or None, seed=self.seed)
 
-        spec, plan = spec_from_text(self.settings.system, self.rest)
-        return spec, lambda data: fit(spec, data, plan=plan or None, seed=self.seed)
+    def asked(self) -> tuple[Any, Any, Any]:
+        """The log, the system fitted on it, and a request of everybody."""
+        data = self.log()
+        model = self.make(data)
+        return data, model, model.queries(np.flatnonzero(model.histories.lengths > 0).astype(np.int32))
 
-    def report(self, slug: str, title: str, data: Any, timed: Timed, measure: str) -> AuditReport:
+    def products_of(self, model: Any, requests: int) -> float | None:
+        """Seconds of the dot products of so many requests, where the model scores by them."""
+        if not hasattr(model.scorer, "item_vectors") or hasattr(model.scorer, "recommend_lists"):
+            return None
+        return products(self.rates, requests, *model.scorer.item_vectors().shape)
+
+    def report(self, slug: str, title: str, data: Any, timed: Timed, measure: str, said: str = "") -> AuditReport:
         """One finding with the rows."""
         best = timed.best
         share = best["of the machine's limit"]
@@ -103,7 +119,7 @@ class Session:
         )
         finding = Finding(
             slug=slug, title=title, subject=self.settings.system if slug != "load" else data.name, verdict="fine",
-            sentence=sentence + (f" {share} of what the machine could do." if share else ""), measure=measure,
+            sentence=sentence + (f" {share} of what the machine could do." if share else "") + said, measure=measure,
             evidence=timed.rows,
             budget={
                 "users, items, events": f"{data.num_users:,}, {data.num_items:,}, {len(data):,}",
@@ -142,17 +158,12 @@ def fit(source: Path | None, settings: Mapping[str, str], seed: int, tell: Tell)
     """The task `fit`: training a system on the whole log."""
     session = Session(source, settings, seed, tell)
     data = session.log()
-    spec, make = session.fitter()
-    bound = FITS.get(spec.slug)
-    plan = {} if not hasattr(spec, "plan") else {**spec.plan().to_json(), **spec_plan(session)}
-    # A step of LightGCN has a bound, a whole training has none that its settings tell.
-    known = (
-        None
-        if bound is None or spec.slug == "lightgcn"
-        else bound(session.rates, facts(data.matrix), {**plan, **spec.to_json()})
-    )
-    timed = Timed("events", len(data), known)
-    timed.run(lambda: make(data))
+    bound, limit = FITS.get(session.spec.slug), None
+    if bound is not None and session.spec.slug != "lightgcn":  # a step of it has a bound, a whole training has none
+        values = {**plan_of(session.spec, session.plan).to_json(), **session.spec.to_json()}
+        limit = bound(session.rates, facts(data.matrix), values)
+    timed = Timed("events", len(data), limit)
+    timed.run(lambda: session.make(data))
     measure = (
         "CPU seconds of a whole fit; the limit counts the additions, products and rows that its mathematics asks for."
     )
@@ -161,23 +172,34 @@ def fit(source: Path | None, settings: Mapping[str, str], seed: int, tell: Tell)
 
 def rank(source: Path | None, settings: Mapping[str, str], seed: int, tell: Tell) -> AuditReport:
     """The task `rank`: lists for everybody, without what they have had."""
-    import numpy as np
-
-    from oakum.data import Filter
-
     session = Session(source, settings, seed, tell)
-    data = session.log()
-    _, make = session.fitter()
-    model = make(data)
-    queries = model.queries(np.flatnonzero(model.histories.lengths > 0).astype(np.int32))
-    vectors = getattr(model.scorer, "item_vectors", None)
-    limit = None
-    if vectors is not None and not hasattr(model.scorer, "recommend_lists"):
-        limit = products(session.rates, len(queries), *vectors().shape)
-    timed = Timed("users", len(queries), limit)
+    data, model, queries = session.asked()
+    timed = Timed("users", len(queries), session.products_of(model, len(queries)))
     timed.run(lambda: rank_all(model.scorer, queries, session.settings.k, where=Filter(exclude=queries.histories)))
     measure = "CPU seconds of lists for all; the limit is the dot products alone, where the model has any."
     return session.report("rank", f"Ranking by {session.settings.system}", data, timed, measure)
+
+
+def answer(source: Path | None, settings: Mapping[str, str], seed: int, tell: Tell) -> AuditReport:
+    """The task `answer`: one request after the other, as a service gets them, without HTTP."""
+    session = Session(source, settings, seed, tell)
+    data, model, queries = session.asked()
+    drawn = generator(seed, "asked").choice(len(queries), min(ANSWERS, len(queries)), replace=False)
+    one_by_one = [queries.take(drawn[n : n + 1]) for n in range(len(drawn))]
+    taken = np.zeros(len(drawn))
+
+    def ask() -> None:
+        for n, q in enumerate(one_by_one):
+            began = time.perf_counter()
+            rank_all(model.scorer, q, session.settings.k, where=Filter(exclude=q.histories))
+            taken[n] = time.perf_counter() - began
+
+    timed = Timed("requests", len(drawn), session.products_of(model, len(drawn)))
+    timed.run(ask)
+    p50, p99 = 1e3 * np.quantile(taken, (0.5, 0.99))
+    said = f" On the clock one takes {p50:.3f} ms in the middle, and one in a hundred more than {p99:.3f} ms."
+    title, measure = f"Answering by {session.settings.system}", "CPU seconds of single requests, without HTTP."
+    return session.report("answer", title, data, timed, measure, said)
 
 
 def evaluate(source: Path | None, settings: Mapping[str, str], seed: int, tell: Tell) -> AuditReport:
@@ -188,16 +210,8 @@ def evaluate(source: Path | None, settings: Mapping[str, str], seed: int, tell: 
     session = Session(source, settings, seed, tell)
     data = session.log()
     parts = split(data, session.settings.split, seed=seed)
-    _, make = session.fitter()
-    model = make(parts.train)
+    model = session.make(parts.train)
     timed = Timed("users", len(parts.truth()), None)
     timed.run(lambda: measure_all(model, parts, k=(10, session.settings.k)))
     measure = "CPU seconds of full ranking and all metrics of accuracy with their intervals."
     return session.report("evaluate", f"Evaluating {session.settings.system}", data, timed, measure)
-
-
-def spec_plan(session: Session) -> dict[str, Any]:
-    """The values of the plan that were set."""
-    from oakum.api import spec_from_text
-
-    return spec_from_text(session.settings.system, session.rest)[1]
