@@ -23,6 +23,7 @@ from benchmarks.tasks import Task
 
 HERE = Path(__file__).resolve().parent
 THREADS = ("OMP", "OPENBLAS", "MKL", "NUMBA", "RAYON", "LK")
+STOPPED = "stopped after"
 LONGEST = 1200.0  # seconds on the clock, after which a run is given up
 OURS = "oakum"
 
@@ -49,11 +50,13 @@ def forget(task: Task, peer: str, threads: int) -> None:
 
 
 def run(task: Task, peer: str, turn: int, threads: int) -> dict[str, Any]:
-    """The figures of a run: taken from disk where it is done, measured else. A failure is a sentence in "error"."""
+    """The figures of a run: taken from disk where it is done or took too long, measured else. A failure is a sentence in
+    "error", and tried again next time."""
     job = job_of(task, peer)
     folder = kept(job, turn, threads)
     path = folder / "run.json"
-    if not path.exists():
+    held = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"error": "never run"}
+    if "error" in held and not held["error"].startswith(STOPPED):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         toy = str(folder_of(task.toy)) if task.toy else None
@@ -109,7 +112,7 @@ def child(python: Path, job: dict[str, Any], threads: int) -> dict[str, Any]:
         "load": round(load, 2), "threads": threads,
     }  # fmt: skip
     if code:
-        why = f"stopped after {LONGEST:g} s" if wall >= LONGEST else lines[-1] if lines else f"ended with {code}"
+        why = f"{STOPPED} {LONGEST:g} s" if wall >= LONGEST else lines[-1] if lines else f"ended with {code}"
         return {**found, "error": why[:300]}
     found |= json.loads((out / "result.json").read_text(encoding="utf-8"))
     found["seconds"]["process"] = found["process"]
