@@ -64,7 +64,13 @@ class FewShot(Attack):
         seed = int(rng.integers(2**31))
         questions = self.questions(oracle, data, rng, seed)
         return imitate(
-            oracle, data, self.model(), questions, Distil(repair=self.repair), plan=self.training(self.epochs), seed=seed
+            oracle,
+            data,
+            self.model(),
+            questions,
+            Distil(repair=self.repair),
+            plan=self.training(self.epochs),
+            seed=seed,
         )
 
     def model(self) -> Spec:
