@@ -60,7 +60,7 @@ def _by_hash(key, rows):  # type: ignore[no-untyped-def]
         for f in range(1 << bits):
             fine[f + 1] += fine[f]
         for i in range(low, high):
-            f = np.int64((dealt[i] << np.uint64(COARSE)) >> np.uint64(64 - bits))
+            f = np.int64((dealt[i] << np.uint64(COARSE)) >> np.uint64(64 - bits))  # type: ignore[assignment]
             own_hash[fine[f]], own_at[fine[f]] = dealt[i], at[i]
             fine[f] += 1
         for i in range(high - low):

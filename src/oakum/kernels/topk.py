@@ -41,9 +41,9 @@ def tie_ranks(num_items: int) -> Ids:
 
 
 @njit(cache=True, nogil=True)
-def _search(
+def _search(  # type: ignore[no-untyped-def]
     queries, table, d, rows, some, beside, k, ties, offsets, excluded, alone, group, found, values, start, stop
-):  # type: ignore[no-untyped-def]
+):
     """The best k of the rows of `table` for the queries start … stop - 1 (the only one, where it is `alone`); see `topk`.
 
     queries, table: flat float32, d to a row. rows int32, rising: the rows to look at where `some`, all that the table holds where
