@@ -19,7 +19,7 @@ from oakum.kernels.lists import nearest_lists, read_lists
 from oakum.kernels.threads import spread
 from oakum.seeds import generator
 
-_ALL = np.empty(0, bool)
+_ALL = np.empty(0, np.int64)
 TRAINED = 64  # rows a centre is trained on
 
 
@@ -102,8 +102,7 @@ class IVF:
             return items, scores, proven, products
         part = np.ascontiguousarray(asked[at])
         aims, offsets, factors = own.aims(part)
-        gaps = (aims * aims).sum(1)[:, None] - 2 * (aims @ self.centres.T) + self.squares
-        gaps = np.sqrt(np.maximum(gaps, 0))
+        gaps = self.gaps(aims)
         # Distances by the expanded square carry sqrt(eps) of the lengths: that much less is promised.
         slack = np.float32(1e-3) * np.sqrt((aims * aims).sum(1))
         left = Ragged.empty(len(at)) if shut is None else shut.take(at)
@@ -116,7 +115,7 @@ class IVF:
             own_left = left if n == len(at) else left.take(known)
             work = partial(
                 read_lists, part[known].reshape(-1), part.shape[1], self.grouped.reshape(-1), self.order,
-                _ALL if passing is None else passing.mask, passing is not None, self.starts, visits, bounds, offsets[known],
+                _ALL if passing is None else passing.bits, passing is not None, self.starts, visits, bounds, offsets[known],
                 factors[known], probes, k, own.ties, own_left.offsets, np.ascontiguousarray(own_left.items, np.int32),
                 len(at) > 1, found, values.view(np.int32), computed, done, more,
             )  # fmt: skip
@@ -125,6 +124,11 @@ class IVF:
             items[rows], scores[rows], products[rows], proven[rows] = found, values, computed, done
             known, few = known[more], self.lists
         return items, scores, proven, products
+
+    def gaps(self, aims: Floats) -> Floats:
+        """Distances of places in the space to all centres, float32 [q, lists]."""
+        squares = (aims * aims).sum(1)[:, None] - 2 * (aims @ self.centres.T) + self.squares
+        return np.sqrt(np.maximum(squares, 0))
 
     def settings(self) -> dict[str, Any]:
         """How many lists are read."""

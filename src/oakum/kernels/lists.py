@@ -51,12 +51,21 @@ def nearest_lists(gaps, radius, slack, p):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def packed(rows, total):  # type: ignore[no-untyped-def]
+    """A set of rows as bits of int64 [total / 64 or more]: row r is bit r & 63 of element r >> 6."""
+    out = np.zeros((total + 63) >> 6, np.int64)
+    for row in rows:
+        out[row >> 6] |= np.int64(1) << np.int64(row & 63)
+    return out
+
+
+@njit(cache=True, nogil=True)
 def _rows(list_start, list_end, order, passes, some, out):  # type: ignore[no-untyped-def]
     """The places of a list whose rows pass, into `out`; how many."""
     n = 0
     for j in range(list_start, list_end):
         out[n] = j
-        n += passes[order[j]] if some else 1
+        n += (passes[order[j] >> 6] >> (order[j] & 63)) & 1 if some else 1
     return n
 
 
@@ -112,7 +121,7 @@ def read_lists(
 ):  # fmt: skip  # type: ignore[no-untyped-def]
     """The best of the lists that lie nearest, for the queries first … last - 1 of flat `asked`, d to a row.
 
-    grouped: flat rows in list order; row j is node `order[j]` and passes where `passes[order[j]]` (read where `some`); list c
+    grouped: flat rows in list order; row j is node `order[j]` and passes where its bit of `passes` is set (read where `some`); list c
     is `starts[c]` … `starts[c + 1]`, and does not count where none of it passes. visits, bounds: see `nearest_lists`; the
     squared distance of a score is `offsets[r] - 2 factors[r] score`. Reads `probes` lists, and more until k are found or
     nothing nearer can follow. together: queries share the reading of their first lists. Written are found int32 [q, k],
