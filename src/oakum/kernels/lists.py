@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def"
 """Reading lists of rows that lie together: products and selection in one pass, list by list.
 
 Queries that come together and read the same list share one pass over it; a query alone, and what a query reads after its
@@ -14,7 +15,7 @@ from oakum.kernels._lanes import ITEMS, LANES, QUERIES, fetch_ahead, first_bit, 
 
 
 @njit(cache=True, nogil=True)
-def nearest_lists(gaps, radius, slack, p):  # type: ignore[no-untyped-def]
+def nearest_lists(gaps, radius, slack, p):
     """The p nearest lists of each query, int32 [q, p], and how near anything in one of them or in a later list can be,
     squared: float32 [q, p + 1], the last of the lists that are not named.
 
@@ -51,7 +52,7 @@ def nearest_lists(gaps, radius, slack, p):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def packed(rows, total):  # type: ignore[no-untyped-def]
+def packed(rows, total):
     """A set of rows as bits of int64 [total / 64 or more]: row r is bit r & 63 of element r >> 6."""
     out = np.zeros((total + 63) >> 6, np.int64)
     for row in rows:
@@ -60,7 +61,7 @@ def packed(rows, total):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _rows(list_start, list_end, order, passes, some, out):  # type: ignore[no-untyped-def]
+def _rows(list_start, list_end, order, passes, some, out):
     """The places of a list whose rows pass, into `out`; how many."""
     n = 0
     for j in range(list_start, list_end):
@@ -70,7 +71,7 @@ def _rows(list_start, list_end, order, passes, some, out):  # type: ignore[no-un
 
 
 @njit(cache=True, nogil=True)
-def _panel(rows, at, n, d, order, grouped, ids, places):  # type: ignore[no-untyped-def]
+def _panel(rows, at, n, d, order, grouped, ids, places):
     """The 16 rows from `at` on, the last repeated beyond the end; later ones are asked for. Bits of those that are real."""
     here = min(ITEMS, n - at)
     for j in range(ITEMS):
@@ -84,7 +85,7 @@ def _panel(rows, at, n, d, order, grouped, ids, places):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True)
-def _shut_out(shut, low, high, label):  # type: ignore[no-untyped-def]
+def _shut_out(shut, low, high, label):
     end = high
     while low < high:
         middle = (low + high) >> 1
@@ -96,7 +97,7 @@ def _shut_out(shut, low, high, label):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _offer(mask, scores, bits, row_at, ids, ties, r, room, k, keys, items, sizes, bars, least, shut, shut_at, shut_end):  # type: ignore[no-untyped-def]
+def _offer(mask, scores, bits, row_at, ids, ties, r, room, k, keys, items, sizes, bars, least, shut, shut_at, shut_end):
     """Products of one query with a panel, those whose bit is set, to what it keeps."""
     least_bits = least.view(np.int32)
     while mask:
@@ -118,7 +119,7 @@ def _offer(mask, scores, bits, row_at, ids, ties, r, room, k, keys, items, sizes
 def read_lists(
     asked, d, grouped, order, passes, some, starts, visits, bounds, offsets, factors, probes, k, ties, shut_offsets,
     excluded, together, found, values, products, proven, more, first, last,
-):  # fmt: skip  # type: ignore[no-untyped-def]
+):  # fmt: skip
     """The best of the lists that lie nearest, for the queries first … last - 1 of flat `asked`, d to a row.
 
     grouped: flat rows in list order; row j is node `order[j]` and passes where its bit of `passes` is set (read where `some`); list c

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def"
 """Exact top-k: products and selection in one pass; no users × items array ever exists, not even a block of one.
 
 A panel of 16 items is multiplied with hundreds of queries, 6 at a time, and the products are compared with each query's
@@ -43,12 +44,11 @@ def tie_ranks(num_items: int) -> Ids:
 @njit(cache=True, nogil=True)
 def _search(
     queries, table, d, rows, some, beside, k, ties, offsets, excluded, alone, group, found, values, start, stop
-):  # type: ignore[no-untyped-def]
+):
     """The best k of the rows of `table` for the queries start … stop - 1 (the only one, where it is `alone`); see `topk`.
 
-    queries, table: flat float32, d to a row. rows int32, rising: the rows to look at where `some`, all that the table holds where
-    `beside`. found int32 [q, k] and
-    values int32 [q, k] (bits of scores) are written.
+    queries, table: flat float32, d to a row. rows int32, rising: the rows to look at where `some`, and all that the table
+    holds where `beside`. found int32 [q, k] and values int32 [q, k] (bits of scores) are written.
     """
     total = len(rows) if some else len(table) // d
     room = min(2 * k + 32, max(total, k) + 1)
@@ -137,7 +137,7 @@ def _search(
 
 
 @njit(cache=True, nogil=True)
-def _select(scores, m, k, ties, offsets, excluded, blank, some, found, values, start, stop):  # type: ignore[no-untyped-def]
+def _select(scores, m, k, ties, offsets, excluded, blank, some, found, values, start, stop):
     """The best k of each row of flat scores, m to a row, for the rows start … stop - 1; `blank` is read where `some`."""
     room = min(2 * k + 64, max(m, k) + 1)
     keys = np.empty(room, np.int64)
