@@ -42,7 +42,7 @@ def tie_ranks(num_items: int) -> Ids:
 
 
 @njit(cache=True, nogil=True)
-def _search(
+def _search(  # type: ignore[no-untyped-def]
     queries, table, d, rows, some, beside, k, ties, offsets, excluded, alone, group, found, values, start, stop
 ):
     """The best k of the rows of `table` for the queries start … stop - 1 (the only one, where it is `alone`); see `topk`.
