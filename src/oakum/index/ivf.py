@@ -16,7 +16,8 @@ from oakum.index.exact import placed
 from oakum.index.hnsw import complete
 from oakum.kernels.kmeans import kmeans, nearest_centre
 from oakum.kernels.lists import nearest_lists, read_lists
-from oakum.kernels.threads import spread
+from oakum.kernels.spread import even, spread
+from oakum.kernels.topk import DENSE
 from oakum.seeds import generator
 
 _ALL = np.empty(0, np.int64)
@@ -119,7 +120,7 @@ class IVF:
                 factors[known], probes, k, own.ties, own_left.offsets, np.ascontiguousarray(own_left.items, np.int32),
                 len(at) > 1, found, values.view(np.int32), computed, done, more,
             )  # fmt: skip
-            spread(work, n, 2.0 * self.grouped.size / self.lists * probes * n)
+            spread(work, even(n, self.grouped.size / self.lists * probes * n, worth=DENSE))
             rows = at[known]
             items[rows], scores[rows], products[rows], proven[rows] = found, values, computed, done
             known, few = known[more], self.lists

@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 
 from oakum.kernels._best import WORST, bits_of, cut, finish, key_of, rising, sort
-from oakum.kernels._lanes import ITEMS, LANES, QUERIES, fetch_ahead, first_bit, tile, tile_one, turn
+from oakum.kernels._lanes import ITEMS, LANES, QUERIES, first_bit, tile, tile_one, turn
+from oakum.kernels.tile import prefetch
 
 
 @njit(cache=True, nogil=True)
@@ -80,7 +81,7 @@ def _panel(rows, at, n, d, order, grouped, ids, places):
         places[j] = np.int64(row) * d
     for j in range(at + 3 * ITEMS, min(at + 4 * ITEMS, n)):
         for c in range(0, d, 16):
-            fetch_ahead(grouped, np.int64(rows[j]) * d + c)
+            prefetch(grouped, np.int64(rows[j]) * d + c)
     return (1 << here) - 1
 
 

@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 
 from oakum.data import Ids, Ragged
 from oakum.kernels._best import WORST, bits_of, cut, finish, key_of, rising
-from oakum.kernels._lanes import ITEMS, LANES, QUERIES, fetch_ahead, first_bit, reaching, tile, tile_one, turn
-from oakum.kernels.threads import spread
+from oakum.kernels._lanes import ITEMS, LANES, QUERIES, first_bit, reaching, tile, tile_one, turn
+from oakum.kernels.spread import even, spread
+from oakum.kernels.tile import prefetch
 from oakum.seeds import keyed_hash
 
 TIE_KEY = 0x0AC0
 CACHE_BYTES = 1 << 19  # of queries and of what they keep: the part of a core's own cache that a group may fill
 ALL = np.empty(0, np.int32)  # in place of rows: every row of the table
 
+DENSE = 1e9  # multiplications of a dense kernel that are worth a thread: some twenty milliseconds
 SHORT = 128  # components: shorter rows end before the processor has seen a stream, so they are asked for ahead
 
 
@@ -96,7 +98,7 @@ def _search(  # type: ignore[no-untyped-def]
             for j in range(p + ahead, min(p + ahead + ITEMS, total) if fetches else 0):
                 row = j if beside else np.int64(rows[j])
                 for c in range(0, d, 16):
-                    fetch_ahead(table, row * d + c)
+                    prefetch(table, row * d + c)
             if not alone:
                 for c in range(0, whole, LANES):
                     turn(table, places, 0, c, panel, c * ITEMS, ITEMS)
@@ -221,7 +223,7 @@ def topk_scores(
             found,
             values.view(np.int32),
         )
-        spread(work, len(scores), 2 * scores.size)
+        spread(work, even(len(scores), scores.size))
     return found, values
 
 
@@ -262,5 +264,5 @@ def topk(
         _search, asked.reshape(-1), table.reshape(-1), d, rows, some, beside or not some, k, own, *_shut(exclude, len(asked)), len(asked) == 1, group, found,
         values.view(np.int32),
     )  # fmt: skip
-    spread(work, len(asked), 2 * len(asked) * total * d)
+    spread(work, even(len(asked), len(asked) * total * d, worth=DENSE))
     return found, values
