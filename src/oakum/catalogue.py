@@ -17,7 +17,7 @@ from oakum.errors import MissingExtra, ParameterError, nearest
 class Entry:
     """One system. kind: model | plugin | attack | defence | audit. needs: what the data must have
     (interactions, times, text, relations, ...). code: "module:Class". extends: slugs it may import.
-    claims: how many claims its claims file holds. extra: the optional dependency it needs, or ""."""
+    name: what the field calls it, where the class is spelt otherwise. extra: the optional dependency it needs, or ""."""
 
     slug: str
     title: str
@@ -35,6 +35,12 @@ class Entry:
     deviations: tuple[str, ...] = ()
     reference: tuple[Mapping[str, Any], ...] = ()
     contract: Mapping[str, Any] | None = None
+    name: str = ""
+
+    @property
+    def called(self) -> str:
+        """Its name in a table or a sentence."""
+        return self.name or self.code.partition(":")[2]
 
     @property
     def claims(self) -> str:

@@ -7,13 +7,14 @@ the row's ridge, a row's system is 1 + extra Σ q qᵀ. Rows of few events are t
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from oakum.kernels.spread import parts, spread
+from oakum.kernels.threads import spread
 from oakum.kernels.tile import FAST, cholesky_solve, gram_into, prefetch, product_into
 
 HELD = 1024  # rows of the table that a solve holds at once: in cache, next to its sums
@@ -62,13 +63,11 @@ def weighted_rows(
     lengths = np.diff(indptr)
     longest = int(lengths.max())
     ridge = np.asarray(ridge, np.float64)
-    cost = lengths * (4.0 * steps + 4.0 if steps else float(d)) + d
-    spread(
-        lambda low, high: _solve(
-            out, table, indptr, indices, weights, ridge, left, whiten, kind(extra), kind(target), steps, longest, d, low, high
-        ),
-        parts(cost, float(cost.sum()) * d),
-    )  # fmt: skip
+    cost = float((lengths * (4.0 * steps + 4.0 if steps else float(d)) + 2 * d).sum()) * d
+    work = partial(
+        _solve, out, table, indptr, indices, weights, ridge, left, whiten, kind(extra), kind(target), steps, longest, d
+    )
+    spread(work, n, cost)
     if whiten:
         back = np.zeros((width, width), kind)
         back[:d, :d] = basis[:, :d].T
@@ -87,9 +86,8 @@ def gram_of(factors: NDArray[Any]) -> NDArray[Any]:
 
 def _product(out: NDArray[Any], left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
     """out = left right, on threads where it is worth it."""
-    left = np.ascontiguousarray(left)
-    work = float(len(out)) * left.shape[1] * right.shape[1] / 8  # a product runs much quicker than a solve
-    spread(lambda low, high: product_into(out, left, right, low, high), parts(np.ones(len(out), np.int64), work))
+    work = partial(product_into, out, np.ascontiguousarray(left), right)
+    spread(work, len(out), float(len(out)) * left.shape[1] * right.shape[1])
     return out
 
 

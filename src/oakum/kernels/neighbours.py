@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
-from oakum.kernels.spread import parts, spread
+from oakum.kernels.threads import spread
 
 PLAIN, NORMED, SCALED = 0, 1, 2  # how an inner product becomes a similarity
 
@@ -83,8 +83,7 @@ def nearest_rows(
     run = lambda low, high: _score_rows(
         out, queries.indptr, queries.indices, xt.indptr, xt.indices, x.indptr, x.indices, own, norms, float(shrink), k, low, high
     )  # fmt: skip
-    cost = np.diff(queries.indptr) * (x.nnz / max(1, x.shape[1])) + k
-    spread(run, parts(cost, float(cost.sum())))
+    spread(run, len(out), 8.0 * queries.nnz * (x.nnz / max(1, x.shape[1])))
     return out
 
 
@@ -98,10 +97,9 @@ def half_gram(x: sparse.csr_matrix) -> NDArray[np.float32]:
     places = sparse.csr_matrix((np.arange(rows.nnz, dtype=np.int64), rows.indices, rows.indptr), shape=rows.shape)
     columns = places.T.tocsr()
     out = np.zeros((n, n), np.float32)
-    cost = np.diff(columns.indptr) * (rows.nnz / max(1, rows.shape[0]))
     unsigned = rows.indices.astype(np.uint32)
     run = lambda low, high: _half(out, rows.indptr, unsigned, columns.indptr, columns.indices, columns.data, low, high)
-    spread(run, parts(cost, float(cost.sum())))
+    spread(run, n, 4.0 * float((np.diff(rows.indptr).astype(np.float64) ** 2).sum()))
     return out
 
 
@@ -125,16 +123,14 @@ def _best(
     by_row, by_column = (np.asarray(m.data, np.float32) for m in (rows, columns))
     items, weights = np.full((n, k), -1, np.int32), np.zeros((n, k))
     counts = np.zeros(n, np.int64)
-    lengths = np.diff(rows.indptr).astype(np.float64)
-    cost = np.zeros(n)
-    np.add.at(cost, rows.indices, np.repeat(lengths, np.diff(rows.indptr)))
+    work = 8.0 * float((np.diff(rows.indptr).astype(np.float64) ** 2).sum())
     for start in range(0, n, block):
         stop = min(n, start + block)
         run = lambda low, high, start=start: _nearest(
             items, weights, counts, rows.indptr, unsigned, by_row, columns.indptr, columns.indices, by_column, ones,
             form, left, right, shrink, diagonal, k, start + low, start + high,
         )  # fmt: skip
-        spread(run, parts(cost[start:stop], float(cost[start:stop].sum())))
+        spread(run, stop - start, work * (stop - start) / n)
         if progress is not None:
             progress(stop / n)
     return items, weights, counts
