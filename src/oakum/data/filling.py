@@ -219,29 +219,23 @@ class _Words:
         from oakum.data.hashing import Words
 
         self.buffer = Buffer(np.int32, room)
-        self.words = Words()
-        self.names: list[pl.Series] = []
+        self.words: Any = Words()
 
     def add(self, part: pl.Series) -> None:
         for start in range(0, len(part), _BLOCK):
             block = part.slice(start, _BLOCK)
-            filled = block.drop_nulls() if block.null_count() else block
-            joined = filled.str.join("").item() if len(filled) else ""
-            text = np.frombuffer(joined.encode(), np.uint8)
-            lengths = filled.str.len_bytes().cast(pl.Int64).to_numpy()
             out = self.buffer.more(len(block))
-            if len(filled) == len(block):
-                fresh = self.words.code(text, lengths, out)
-            else:
-                own = np.empty(len(filled), np.int32)
-                fresh = self.words.code(text, lengths, own)
+            if block.null_count():
+                own = np.empty(len(block) - block.null_count(), np.int32)
+                self.words.code(block.drop_nulls(), own)
                 out[:] = -1
                 out[block.is_not_null().to_numpy()] = own
-            if len(fresh):
-                self.names.append(filled.gather(fresh))
+            else:
+                self.words.code(block, out)
 
     def finish(self) -> tuple[Ids, pl.Series]:
-        ids = as_ids(whole(self.names) if self.names else pl.Series([], dtype=pl.String)).rename("id")
+        ids = as_ids(self.words.texts()).rename("id")
+        self.words = None
         order = ids.arg_sort().to_numpy()
         place = np.empty(len(ids), np.int32)
         place[order] = np.arange(len(ids), dtype=np.int32)
