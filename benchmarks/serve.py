@@ -1,9 +1,11 @@
 """Requests a second and latencies of `oakum serve`, measured by a load tool that is not ours.
 
-    python benchmarks/serve.py [MODEL] [--seconds 10] [--tool autocannon] [--state postgresql://…]
+    python benchmarks/serve.py [MODEL] [--seconds 10] [--tool wrk] [--state postgresql://…]
+    python benchmarks/serve.py --catalogue 1000000 [--index exact] [--index planned]
 
-Without MODEL, ItemKNN and BPR-MF are fitted on a simulated market of 5,000 users and 10,000 items. The tool is oha or
-autocannon, whichever is on the path (`npx autocannon` installs the latter).
+Without MODEL, ItemKNN and BPR-MF are fitted on a simulated market of 5,000 users and 10,000 items. With --catalogue, vectors of
+width 64 over so many items are served: plain, and under filters that let 10 % and 1 % of them pass, by each kind of index.
+The tool is wrk, which asks for another user each time, or oha or autocannon, which repeat one request; whichever is on the path.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-CASES = {
-    "recommend, a trained user": ("/v1/recommend", {"user_id": "u000003", "k": 10}),
+USER = "u000003"  # what wrk replaces by another user each time
+Cases = dict[str, tuple[str, dict[str, Any]]]
+CASES: Cases = {
+    "recommend, a trained user": ("/v1/recommend", {"user_id": USER, "k": 10}),
     "recommend, a history and a filter": (
         "/v1/recommend",
         {"history": ["i000003", "i000100", "i000200"], "k": 10, "filter": "price < 10"},
@@ -28,51 +32,111 @@ CASES = {
     "events, one a post": ("/v1/events", {"events": [{"user_id": "ann", "item_id": "i000003"}]}),
 }
 
+#: wrk's own language. Thread-local generators are seeded apart, and the summary is printed as JSON.
+SCRIPT = """
+local body = %s
+local users = %d
+local threads = 0
+function setup(thread) thread:set("seed", threads); threads = threads + 1 end
+function init(args) math.randomseed(seed) end
+wrk.method = "POST"
+wrk.headers["content-type"] = "application/json"
+function request()
+  local named = string.format("u%%06d", math.random(0, users - 1))
+  return wrk.format(nil, nil, nil, (string.gsub(body, "%s", named)))
+end
+"""
 
-def measure(tool: str, url: str, body: Any, connections: int, seconds: float) -> dict[str, float]:
+#: What it prints at the end.
+WRK_DONE = """
+function done(summary, latency, requests)
+  io.write(string.format('\\n{"rps": %f, "p50": %f, "p99": %f, "max": %f, "failed": %d}\\n',
+    summary.requests / summary.duration * 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3,
+    summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))
+end
+"""
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def wrk(script: str, url: str, connections: int, seconds: float, tool: str = "wrk") -> dict[str, float]:
+    """One run of wrk with a script that ends as `WRK_DONE`."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script)
+        file.flush()
+        command = [tool, "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", file.name, url]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found: dict[str, float] = json.loads(told.strip().splitlines()[-1])
+    return found
+
+
+def measure(tool: str, url: str, body: Any, connections: int, seconds: float, users: int = 1) -> dict[str, float]:
     """One run of the tool: requests a second, milliseconds at three quantiles, answers that were no 2xx."""
     payload = json.dumps(body)
-    if Path(tool).name == "oha":
+    name = Path(tool).name
+    if name == "wrk":
+        return wrk(SCRIPT % (json.dumps(payload), users, USER) + WRK_DONE, url, connections, seconds, tool)
+    if name == "oha":
         command = [
             tool, "--no-tui", "--output-format", "json", "-c", str(connections), "-z", f"{seconds:g}s", "-m", "POST",
             "-T", "application/json", "-d", payload, url,
         ]  # fmt: skip
-        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        at = found["latencyPercentiles"]
-        bad = sum(n for code, n in found["statusCodeDistribution"].items() if not code.startswith("2"))
+        oha = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        at = oha["latencyPercentiles"]
+        bad = sum(n for code, n in oha["statusCodeDistribution"].items() if not code.startswith("2"))
         return {
-            "rps": found["summary"]["requestsPerSec"], "p50": 1e3 * at["p50"], "p99": 1e3 * at["p99"],
-            "max": 1e3 * found["summary"]["slowest"], "failed": bad,
+            "rps": oha["summary"]["requestsPerSec"], "p50": 1e3 * at["p50"], "p99": 1e3 * at["p99"],
+            "max": 1e3 * oha["summary"]["slowest"], "failed": bad,
         }  # fmt: skip
     command = [
         tool, "--json", "-c", str(connections), "-d", f"{seconds:g}", "-m", "POST", "-H", "content-type: application/json",
         "-b", payload, url,
     ]  # fmt: skip
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    of = found["latency"]
+    cannon = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    of = cannon["latency"]
     return {
-        "rps": found["requests"]["average"], "p50": of["p50"], "p99": of["p99"], "max": of["max"],
-        "failed": found["non2xx"] + found["errors"],
+        "rps": cannon["requests"]["average"], "p50": of["p50"], "p99": of["p99"], "max": of["max"],
+        "failed": cannon["non2xx"] + cannon["errors"],
     }  # fmt: skip
 
 
-def run(tool: str, model: Path, state: str, seconds: float, workers: int) -> list[dict[str, Any]]:
+def run(
+    tool: str,
+    model: Path,
+    cases: Cases,
+    *,
+    state: str,
+    seconds: float,
+    workers: int,
+    users: int,
+    index: str = "",
+    connections: tuple[int, ...] = (1, 16, 64),
+) -> list[dict[str, Any]]:
     """All cases over one service."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "oakum", "serve", str(model), "--state", state, "--port", str(port), "--json"]
-    service = subprocess.Popen([*command, "--workers", str(workers)], stdout=subprocess.PIPE, text=True)
+    command += ["--workers", str(workers), *(["--index", index] if index else [])]
+    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert service.stdout is not None
     told = json.loads(service.stdout.readline())
     rows = []
     try:
-        for name, (path, body) in CASES.items():
-            for connections in (1, 16, 64):
-                found = measure(tool, told["url"] + path, body, connections, seconds)
-                rows.append({"model": told["model"], "case": name, "connections": connections, **found})
+        for name, (path, body) in cases.items():
+            measure(
+                tool, told["url"] + path, body, 4, 2, users
+            )  # what a first request prepares is no latency of the service
+            for count in connections:
+                found = measure(tool, told["url"] + path, body, count, seconds, users)
+                system = told["model"].rsplit("-", 1)[0]
+                rows.append({"model": system, "index": index, "case": name, "connections": count, **found})
                 print(
-                    f"{told['model'].rsplit('-', 1)[0]:10} {name:34} {connections:3} connections  {found['rps']:7.0f} requests/s"
+                    f"{system:10} {index:8} {name:34} {count:3} connections  {found['rps']:7.0f} requests/s"
                     f"  p50 {found['p50']:6.1f} ms  p99 {found['p99']:6.1f} ms  max {found['max']:6.0f} ms"
                     f"  {found['failed']:.0f} failed", file=sys.stderr,
                 )  # fmt: skip
@@ -88,17 +152,31 @@ def main() -> None:
     options.add_argument("model", nargs="?", type=Path)
     options.add_argument("--seconds", type=float, default=10.0)
     options.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1))
-    options.add_argument("--tool", default=shutil.which("oha") or shutil.which("autocannon"))
+    options.add_argument("--tool", default=next(filter(None, map(shutil.which, ("wrk", "oha", "autocannon"))), None))
     options.add_argument("--state", help="by default an SQLite file that is deleted afterwards")
+    options.add_argument("--catalogue", type=int, default=0, help="items of the catalogue to simulate")
+    options.add_argument("--index", action="append", help="planned, exact, hnsw, ivf; repeat for several")
+    options.add_argument(
+        "--keep", type=Path, help="folder in which a simulated catalogue's model is kept and found again"
+    )
     chosen = options.parse_args()
     if chosen.tool is None:
-        sys.exit("No load tool: put oha or autocannon on the path, or name one with --tool.")
+        sys.exit("No load tool: put wrk, oha or autocannon on the path, or name one with --tool.")
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        models = [chosen.model] if chosen.model is not None else fitted(Path(folder))
-        for number, model in enumerate(models):
-            state = chosen.state or str(Path(folder) / f"state{number}")
-            rows += run(chosen.tool, model, state, chosen.seconds, chosen.workers)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        cases = CASES
+        if chosen.catalogue:
+            model, cases = catalogue(chosen.keep or folder, chosen.catalogue)
+            served = [(model, index) for index in chosen.index or ["exact", "planned"]]
+        else:
+            models = [chosen.model] if chosen.model is not None else fitted(folder)
+            served = [(model, index) for model in models for index in chosen.index or [""]]
+        for number, (model, index) in enumerate(served):
+            rows += run(
+                chosen.tool, model, cases, state=chosen.state or str(folder / f"state{number}"), index=index,
+                seconds=chosen.seconds, workers=chosen.workers, users=1 if chosen.model is not None else 5000,
+            )  # fmt: skip
     print(json.dumps(rows, indent=1))
 
 
@@ -111,6 +189,27 @@ def fitted(folder: Path) -> list[Path]:
     data = simulate(Market(users=5000, items=10000, events=300000), seed=1)
     made = {"knn": fit("item-knn", data), "bpr": fit("bpr-mf", data, epochs=1, embedding_dim=64)}
     return [store.save(model, folder / name) for name, model in made.items()]
+
+
+def catalogue(folder: Path, items: int) -> tuple[Path, Cases]:
+    """iALS vectors of width 64 over so many items, and the filters that let a tenth and a hundredth of them pass."""
+    from oakum import store
+    from oakum.api import fit
+    from oakum.data.simulate import Market, simulate
+
+    data = simulate(Market(users=50_000, items=items, events=4 * items, skew=0), seed=1)
+    model = folder / f"ials-{items}"
+    if not model.exists():
+        store.save(fit("ials", data, embedding_dim=64, iterations=2), model)
+    price = data.tables["items"]["price"]
+    limits = {share: float(price.quantile(share) or 0.0) for share in (0.1, 0.01)}
+    ask = {"user_id": USER, "k": 10}
+    return model, {
+        "plain": ("/v1/recommend", ask),
+        **{
+            f"{share:.0%} pass": ("/v1/recommend", {**ask, "filter": f"price < {at:g}"}) for share, at in limits.items()
+        },
+    }
 
 
 if __name__ == "__main__":

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+# Beside other workers of one run a test gets one core; children inherit it. Spinning threads would cost many times the work.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for _pool, _threads in {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}.items():
+        os.environ.setdefault(_pool, _threads)
+
 
 def _data_dir() -> Path | None:
     named = os.environ.get("OAKUM_DATA")

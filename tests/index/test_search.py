@@ -287,6 +287,15 @@ def test_what_is_measured_holds_on_new_requests() -> None:
             assert index.recall(clusters(6000, 16, 60, seed=0)[2][::-1], 10, where=passing) > 0.85
 
 
+def test_a_small_catalogue_is_scanned_however_slow_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(10**9))
+    monkeypatch.setattr("oakum.index.filtered.clock", lambda: float(next(ticks)))
+    x, _, q = clusters(2000)
+    index: Any = Planned.build(x, queries=q, graph=False)
+    assert {m.way for m in index.measures} == {"exact"}
+    assert index.search(q, 5).plan == "exact"
+
+
 def test_mistakes_are_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     x, _, q = clusters(50)
     index = build(x, "exact")

@@ -21,6 +21,7 @@ Way = Literal["exact", "graph blind", "graph inside", "lists"]
 SHARES = (1.0, 0.5, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 WIDTHS = (32, 64, 128, 256, 512)  # beams tried
 PROBES = (4, 8, 16, 32, 64, 128)  # lists tried
+SMALL = 4096  # vectors up to here are always scanned: a miss would buy less than what the clock can tell
 TOGETHER = 64  # requests that share a filter and come at once, when it is measured
 #: What costs are measured by: the own thread's time, which a busy machine does not stretch, where it is fine enough.
 clock = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-5 else time.perf_counter
@@ -218,7 +219,7 @@ class Planned:
                 truth = self.run("exact", 0, asked, k, passing, None)[0]
                 exact = Measure(share, kind, "exact", 0, 1.0, *self._times("exact", 0, asked, k, passing))
                 out.append(exact)
-                if exact.alone < 0.05:  # nothing can be gained below
+                if own.size <= SMALL or exact.alone < 0.05:  # nothing can be gained below
                     continue
                 for way, settings in self.ways().items():
                     if share == 1 and way == "graph inside":  # without a filter both walks are one
