@@ -48,7 +48,7 @@ def _times(indptr, indices, values, x, base, rows, first, last, out):  # type: i
             at += 1
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True)  # products are rounded before they are added, as where a gradient is made of each first
 def _push(indptr, indices, values, rows, x, out):  # type: ignore[no-untyped-def]
     """out[indices[e]] += values[e] x[p] over the entries e of row rows[p], one row after the other."""
     width = x.shape[1]
