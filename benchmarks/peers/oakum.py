@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 DISTRIBUTION = "oakum"
-COMPILES = True  # its kernels are compiled once and kept on disk; the row `start` shows what the first use costs
 
 
 def imports(case: Any) -> dict[str, Any]:
