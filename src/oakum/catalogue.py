@@ -17,7 +17,7 @@ from oakum.errors import MissingExtra, ParameterError, nearest
 class Entry:
     """One system. kind: model | plugin | attack | defence | audit. needs: what the data must have
     (interactions, times, text, relations, ...). code: "module:Class". extends: slugs it may import.
-    claims: how many claims its claims file holds. extra: the optional dependency it needs, or ""."""
+    name: what the field calls it, where the class is spelt otherwise. extra: the optional dependency it needs, or ""."""
 
     slug: str
     title: str
@@ -35,11 +35,37 @@ class Entry:
     deviations: tuple[str, ...] = ()
     reference: tuple[Mapping[str, Any], ...] = ()
     contract: Mapping[str, Any] | None = None
+    name: str = ""
+
+    @property
+    def called(self) -> str:
+        """Its name in a table or a sentence."""
+        return self.name or self.code.partition(":")[2]
 
     @property
     def claims(self) -> str:
         """The module that holds the claims of this entry's sheet."""
         return f"oakum.claims.{(self.sheet or self.slug).replace('-', '_')}"
+
+
+#: Values that a plan holds, by slug: parts of training, no systems, so they have no entry of their own.
+PARTS = {
+    "federated": "oakum.engine.federation:Federated",
+    "triples": "oakum.engine.triples:Triples",
+    **{
+        slug: f"oakum.sampling.samplers:{name}"
+        for slug, name in (
+            ("uniform", "Uniform"),
+            ("shared", "Shared"),
+            ("popular", "Popular"),
+            ("in-batch", "InBatch"),
+            ("in-domain", "InDomain"),
+            ("on-offer", "OnOffer"),
+            ("mixed", "Mixed"),
+            ("hard", "Hard"),
+        )
+    },
+}
 
 
 @cache
@@ -62,7 +88,10 @@ def entry(slug: str, kind: str | None = None) -> Entry:
 
 
 def load_class(slug: str, kind: str | None = None) -> Any:
-    """The class of a system, imported now."""
+    """The class of a system, or of a part of a plan where no kind is asked for; imported now."""
+    if kind is None and slug in PARTS:
+        module, _, name = PARTS[slug].partition(":")
+        return getattr(importlib.import_module(module), name)
     found = entry(slug, kind)
     module, _, name = found.code.partition(":")
     try:

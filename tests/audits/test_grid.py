@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,8 +33,8 @@ def test_every_cell_is_there_with_its_interval(report: Any) -> None:
     cells = {(r["system"], r["technique"], r["defence"]) for r in grid.evidence}
     assert cells == {(s, a, d) for s in ("ials", "item-knn") for a in ATTACKS for d in ("no defence", "pca")}
     assert all("[" in r["exposure after"] for r in grid.evidence)
-    assert [p.kind for p in grid.plots] == ["heat", "heat"]
-    assert all(len(s["y"]) == 2 for p in grid.plots for s in p.series)
+    assert [p.kind for p in grid.plots] == ["heat"] * 3  # the worst technique, then a map a defence
+    assert all(len(s["y"]) == len(s["low"]) == 2 for p in grid.plots for s in p.series)
 
 
 def test_the_grid_and_the_drill_agree_on_what_they_share(report: Any) -> None:
@@ -61,3 +66,56 @@ def test_a_wrong_technique_or_defence_is_refused_with_the_nearest_name() -> None
         audit(data, ["ials"], attacks=["bandwagon-profile"])
     with pytest.raises(ParameterError, match="not a defence"):
         audit(data, ["ials"], defences=["ials"])
+
+
+ALONE = """
+import sys
+from oakum.audits.scorecard import audit
+from oakum.data.simulate import Market, simulate
+
+if __name__ == "__main__":
+    data = simulate(Market(users=120, items=80, events=3000), seed=0)
+    audit(data, ["ials", "item-knn"], attacks=sys.argv[2:], defences=["pca"], folder=sys.argv[1], workers=2)
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
+def test_a_grid_that_was_stopped_at_any_cell_goes_on_there(report: Any, tmp_path: Path, how: str) -> None:
+    script = tmp_path / "alone.py"
+    script.write_text(ALONE)
+    fits = tmp_path / "run" / ".fits"
+    running = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "run"), *ATTACKS],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 120
+    while len(list(fits.glob("*.safetensors"))) < 5 and running.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    assert running.poll() is None, "it ended before it could be stopped"
+    running.send_signal(getattr(signal, how))
+    running.wait(60)
+    end = time.monotonic() + 30  # the workers do not outlive it
+    while (left := _members(running.pid)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not left
+    before = {p.name: p.stat().st_mtime_ns for p in fits.glob("*.safetensors")}
+    assert 5 <= len(before) < len(list((report[0] / ".fits").glob("*.safetensors")))
+    data = simulate(Market(users=120, items=80, events=3000), seed=0)
+    again = audit(data, ["ials", "item-knn"], attacks=ATTACKS, defences=["pca"], folder=tmp_path / "run", workers=4)
+    assert {n: (fits / n).stat().st_mtime_ns for n in before} == before  # nothing is fitted twice
+    strip = lambda r: [{**f.__dict__, "seconds": 0} for f in r.findings]
+    assert strip(again) == strip(report[1])
+
+
+def _members(session: int) -> list[int]:
+    """Processes that are left of a session and still run (Linux; elsewhere none are seen)."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parts = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(parts[3]) == session and parts[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found

@@ -22,7 +22,7 @@ def _systems() -> list[SystemResult]:
         ("popularity", "Popularity", 0.0621, 0.0),
         ("item-knn", "ItemKNN", 0.0934, 0.0),
         ("ease", "EASE", 0.1042, 0.0),
-        ("bpr-mf", "BPRMF", 0.0899, 0.0012),
+        ("bpr-mf", "BPR-MF", 0.0899, 0.0012),
     ):
         out.append(
             SystemResult(
@@ -216,7 +216,7 @@ def _others() -> list[Finding]:
         subject="bpr-mf",
         verdict="notice",
         loss=0.44,
-        sentence="Retraining BPRMF on the same data with another seed changes 40.9 % of the top 10 [40.1 "
+        sentence="Retraining BPR-MF on the same data with another seed changes 40.9 % of the top 10 [40.1 "
         "%, 41.7 %] and the first item of 47.2 % of people.",
         measure="churn@10: share of the top 10 not in the list of the other seed, mean over test users",
         clean=about(0.409, 0.008),
@@ -260,7 +260,7 @@ def _others() -> list[Finding]:
         subject="bpr-mf",
         verdict="notice",
         loss=0.31,
-        sentence="A stranger who hands in a history gets 83.0 % of the accuracy that BPRMF gives people it "
+        sentence="A stranger who hands in a history gets 83.0 % of the accuracy that BPR-MF gives people it "
         "was trained on; 12.4 % of the test events are of items it never saw and cannot be recommended, "
         "and 214 test users have no past and get popular items.",
         measure="NDCG@10 of test users asked by history alone, against the same users asked by name",
@@ -311,7 +311,7 @@ def _others() -> list[Finding]:
 def sample(**changes: Any) -> AuditReport:
     """The whole report; `changes` replace fields."""
     findings = [
-        _drill("bpr-mf", "BPRMF", 0.1184, 0.57, 0.08),
+        _drill("bpr-mf", "BPR-MF", 0.1184, 0.57, 0.08),
         _stable("bpr-mf", 0.716, 0.583, 0.54),
         _drill("item-knn", "ItemKNN", 0.0712, 0.33, 0.95),
         _stable("item-knn", 0.999, None, 0.0),

@@ -77,3 +77,22 @@ def test_the_comparison_is_plain_json_and_a_page(tmp_path: Path) -> None:
     assert json.loads(figures.read_text())["b"]["plank"] == ""
     assert "Two audits compared" in html.read_text()
     assert "<script" not in page(compare(sample(), sample()))
+
+
+def test_heat_maps_are_compared_cell_by_cell() -> None:
+    from oakum.audits.record import Plot
+
+    def run(value: float, apply: bool = True) -> Any:
+        series = [{"name": "ease", "x": ["random", "segment"], "y": [value, 5.0 if apply else None]}]
+        series[0] |= {"low": [value - 0.5, 4.0 if apply else None], "high": [value + 0.5, 6.0 if apply else None]}
+        title = "Exposure with pca in front, %" + ("" if apply else " (n/a: does not apply to x)")
+        finding = dataclasses.replace(
+            sample().findings[0], plots=[Plot(kind="heat", title=title, alt="", series=series)]
+        )
+        return sample(findings=[finding])
+
+    found = compare(run(1.0), run(3.0))
+    assert [(c["column"], c["says"]) for c in found["cells"]] == [("random", "higher"), ("segment", "not told apart")]
+    assert "Of 2 cells" in found["summary"]
+    assert [c["column"] for c in compare(run(1.0), run(1.0, apply=False))["cells"]] == ["random"]
+    assert "Heat maps, cell by cell" in page(found)

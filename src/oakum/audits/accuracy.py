@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from oakum.audits.base import Audit, Subject, goodness, percent, within
-from oakum.audits.record import Finding, Plot, SystemResult
+from oakum.audits.base import Audit, Subject, System, goodness, percent, within
+from oakum.audits.record import Cure, Finding, Plot, SystemResult
 from oakum.audits.trials import Result, Trial
 from oakum.data import Queries
 from oakum.metrics import measure
 from oakum.metrics.estimate import Estimate
-from oakum.metrics.statistics import compare, estimate
+from oakum.metrics.statistics import compare, estimate, estimates
 from oakum.recommending import rank
 
 METRICS = ("ndcg@10", "recall@20", "hit_rate@10")
@@ -31,6 +31,36 @@ def clean_trials(subject: Subject) -> dict[str, Trial]:
 def per_user(subject: Subject, result: Result, metric: str) -> Any:
     """One value a test user."""
     return measure(subject.test_lists(result), subject.truth, [metric])[metric]
+
+
+def price_of(subject: Subject, base: Sequence[Result], other: Sequence[Result]) -> Estimate:
+    """Relative change of NDCG@10 on clean data from the fits `base` to the fits `other` (means over seeds), paired by
+    user: −0.02 is two per cent lost."""
+    values = [np.nanmean([per_user(subject, r, "ndcg@10") for r in results], 0) for results in (base, other)]
+    gap, mean = compare(values[1], values[0], seed=subject.seed).difference, max(float(np.nanmean(values[0])), 1e-9)
+    return Estimate(gap.value / mean, gap.low / mean, gap.high / mean, gap.n, f"paired, {gap.how}")
+
+
+def instead(
+    subject: Subject,
+    system: System,
+    results: Mapping[str, Result],
+    measured: Mapping[str, Estimate],
+    does: str,
+    *,
+    lower: bool,
+) -> list[Cure]:
+    """Another audited system as the cure: the one that is best by a measure, where it is better beyond the intervals; its
+    price is the paired change of NDCG@10. results: clean fits by "slug seed N"; does: a verb for the sentence."""
+    own, sign = measured[system.slug], -1 if lower else 1
+    known = [s.slug for s in subject.systems if not s.baseline and s.slug in measured]
+    best = max(known, key=lambda s: sign * measured[s].value, default=system.slug)
+    if best == system.slug or measured[best].overlaps(own) or sign * (measured[best].value - own.value) <= 0:
+        return []
+    first = subject.seeds[0]
+    price = price_of(subject, *([results[f"{s} seed {first}"]] for s in (system.slug, best)))
+    words = f"in its place '{best}' {does} {within(measured[best])} where it {does} {within(own)}; NDCG@10 changes by {percent(price.value)}."
+    return [Cure(slug=best, sentence=words, after=measured[best], price=price)]
 
 
 def table_of(subject: Subject, results: Mapping[str, Result]) -> list[SystemResult]:
@@ -51,7 +81,7 @@ def table_of(subject: Subject, results: Mapping[str, Result]) -> list[SystemResu
         if len(new) >= 2:
             truth = subject.truth.take(new)
             popular = rank(_Popular(subject), truth.queries, 20)
-            fresh = {m: estimate(v, seed=subject.seed) for m, v in measure(popular, truth, METRICS).items()}
+            fresh = estimates(measure(popular, truth, METRICS), seed=subject.seed)
         rows.append(
             SystemResult(
                 slug=system.slug,

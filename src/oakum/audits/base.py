@@ -112,6 +112,15 @@ def verdict_of(loss: float | None, *, notice: float = 0.25, weak: float = 0.5) -
     return "weak" if loss >= weak else "notice" if loss >= notice else "fine"
 
 
+def not_measured(audit: Audit, subject: str, reason: str) -> Finding:
+    """A block that this run leaves out, and why: listed, not scored."""
+    return Finding(
+        slug=audit.slug, title=audit.title, subject=subject, verdict="not measured", reason=reason,
+        sentence=f"Not measured for {subject}.", measure=(type(audit).__doc__ or audit.title).split("\n")[0],
+        power="Nothing was measured, so nothing could be seen.",
+    )  # fmt: skip
+
+
 def percent(value: float, digits: int = 1) -> str:
     """0.0123 → '1.2 %'."""
     return f"{100 * value:.{digits}f} %"

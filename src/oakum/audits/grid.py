@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from oakum.attacks.base import owned_by
-from oakum.audits.accuracy import per_user
+from oakum.audits.accuracy import price_of
 from oakum.audits.base import Subject, System, goodness, percent, verdict_of, within
 from oakum.audits.poisoning import PoisoningDrill
 from oakum.audits.record import Finding, Plot
@@ -16,7 +15,6 @@ from oakum.audits.techniques import threat_of
 from oakum.audits.trials import Result
 from oakum.metrics.estimate import Estimate
 from oakum.metrics.robustness import exposure
-from oakum.metrics.statistics import compare
 
 NONE = "no defence"
 
@@ -25,7 +23,7 @@ class Grid(PoisoningDrill):
     """The drill's fits read side by side: one cell a system, technique and defence.
 
     A cell is T-HR@k of the cold targets on genuine people after the attack with the defence in place; beside it stands
-    what the defence changes on clean data. Cells are fits of the same pool as the drill's, so nothing is fitted twice and
+    what the defence changes on clean data. A defence that does not go with a system says why in its cells. Cells are fits of the same pool as the drill's, so nothing is fitted twice and
     an interrupted grid goes on at the next cell.
     """
 
@@ -38,33 +36,34 @@ class Grid(PoisoningDrill):
         clean: dict[str, Estimate] = {}
         cells: dict[tuple[str, str, str], Estimate] = {}
         prices: dict[tuple[str, str], Estimate] = {}
+        why_not: dict[tuple[str, str], str] = {}
         for system in subject.victims:
             clean[system.slug] = self._shown(subject, system, owned, "", results)
-            for defence in [NONE, *self.cures_for(system)]:
+            for defence in [NONE, *self.cures]:
                 if defence != NONE:
-                    prices[system.slug, defence] = self._price(subject, system, defence, results)
+                    if reason := self.refusal(system, defence, results):
+                        why_not[system.slug, defence] = reason
+                        continue
+                    prices[system.slug, defence] = price_of(
+                        subject, *(self._fits(subject, system, what, results) for what in ("", f"{defence} clean "))
+                    )
                 front = "" if defence == NONE else f"{defence} "
                 for attack in self.attacks:
                     key = f"{front}{self._key(attack, max(self.shares))} "
                     cells[system.slug, attack, defence] = self._shown(subject, system, owned, key, results)
-        return [self._finding(subject, cells, prices, clean)]
+        found = self._finding(subject, cells, prices, clean, why_not)
+        return [replace(found, seconds=round(sum(float(r.record.get("seconds", 0)) for r in results.values()), 1))]
 
     def _names(self, subject: Subject, system: System, what: str) -> list[str]:
         return [f"{system.slug} {what}seed {s}" for s in self._seeds(subject, system)]
+
+    def _fits(self, subject: Subject, system: System, what: str, results: Mapping[str, Result]) -> list[Result]:
+        return [results[n] for n in self._names(subject, system, what)]
 
     def _shown(
         self, subject: Subject, system: System, owned: Any, what: str, results: Mapping[str, Result]
     ) -> Estimate:
         return exposure(self._hits(subject, owned, self._names(subject, system, what), results), seed=subject.seed)
-
-    def _price(self, subject: Subject, system: System, defence: str, results: Mapping[str, Result]) -> Estimate:
-        """Relative change of NDCG@10 on clean data, paired by user."""
-        quality = lambda what: np.nanmean(
-            [per_user(subject, results[n], "ndcg@10") for n in self._names(subject, system, what)], 0
-        )
-        base = quality("")
-        gap, mean = compare(quality(f"{defence} clean "), base, seed=subject.seed).difference, float(np.nanmean(base))
-        return Estimate(gap.value / mean, gap.low / mean, gap.high / mean, gap.n, f"paired, {gap.how}")
 
     def _finding(
         self,
@@ -72,21 +71,28 @@ class Grid(PoisoningDrill):
         cells: Mapping[tuple[str, str, str], Estimate],
         prices: Mapping[tuple[str, str], Estimate],
         clean: Mapping[str, Estimate],
+        why_not: Mapping[tuple[str, str], str],
     ) -> Finding:
         top = max(self.shares)
+        slugs, defences = [s.slug for s in subject.victims], list(dict.fromkeys([NONE, *self.cures]))
         rows = [
             {
-                "system": system,
-                "technique": attack,
-                "defence": defence,
-                "exposure before": within(clean[system], 4),
-                "exposure after": within(cell, 4),
-                "NDCG@10 on clean data": within(prices[system, defence]) if (system, defence) in prices else "",
+                "system": s,
+                "technique": a,
+                "defence": d,
+                "exposure before": within(clean[s], 4),
+                "exposure after": within(cells[s, a, d], 4)
+                if (s, a, d) in cells
+                else f"does not apply: {why_not[s, d]}",
+                "NDCG@10 on clean data": within(prices[s, d]) if (s, d) in prices else "",
             }
-            for (system, attack, defence), cell in cells.items()
+            for s in slugs
+            for d in defences
+            for a in self.attacks
         ]
-        worst = lambda slug, defence: max(cells[slug, a, defence].value for a in self.attacks)
-        offered = {s.slug: [NONE, *self.cures_for(s)] for s in subject.victims}
+        most = lambda s, d: max((cells[s, a, d] for a in self.attacks), key=lambda e: e.value)
+        worst = lambda s, d: most(s, d).value
+        offered = {s: [d for d in defences if (s, d) not in why_not] for s in slugs}
         best = {s: min(ds, key=lambda d: worst(s, d)) for s, ds in offered.items()}
         open_ = max(best, key=lambda s: worst(s, best[s]))
         left = worst(open_, best[open_])
@@ -94,8 +100,16 @@ class Grid(PoisoningDrill):
         said = "; ".join(
             f"{s}: {d} ({percent(worst(s, NONE), 2)} → {percent(worst(s, d), 2)})" for s, d in best.items()
         )
-        attacked = max((cells[open_, a, best[open_]] for a in self.attacks), key=lambda e: e.value)
         loss = 1 - goodness(left, 0.20, 0.01)
+        over = {(s, d): most(s, d) for s, ds in offered.items() for d in ds}
+        plots = [_heat("Exposure under the worst technique, %", "defence", slugs, defences, over)]
+        for d in defences:
+            never = ", ".join(s for s in slugs if (s, d) in why_not)
+            title = "Exposure without a defence, %" if d == NONE else f"Exposure with {d} in front, %"
+            title += f" (n/a: does not apply to {never})" if never else ""
+            plots.append(
+                _heat(title, "technique", slugs, self.attacks, {(s, a): e for (s, a, x), e in cells.items() if x == d})
+            )
         return Finding(
             slug=self.slug,
             title=self.title,
@@ -112,33 +126,41 @@ class Grid(PoisoningDrill):
                 "and masks in every cell"
             ),
             clean=clean[open_],
-            attacked=attacked,
+            attacked=most(open_, best[open_]),
             evidence=rows,
-            plots=[self._heat(subject.victims, cells, d) for d in dict.fromkeys([NONE, *self.cures])],
+            plots=plots,
             threat=threat_of(subject, subject.victims, self.attacks, top),
             budget=self._budget(subject, top).to_json(),
             advice=f"The best defence of each system against its worst technique: {said}.",
             power=(
-                f"{len(cells)} cells, each with a 95 % interval of its own; among so many, a few overlap or part by chance. "
-                "Compare cells by their intervals."
+                f"{len(cells)} cells measured and {len(rows) - len(cells)} that do not apply, each with a 95 % interval of its own; "
+                "among so many, a few overlap or part by chance. Compare cells by their intervals."
             ),
             reason=" ".join(
                 f"'{d}' costs {s} more than 2 % of NDCG@10." for (s, d), p in prices.items() if p.high < -0.02
             ),
         )
 
-    def _heat(self, systems: list[System], cells: Mapping[tuple[str, str, str], Estimate], defence: str) -> Plot:
-        names = [a.removesuffix("-profiles") for a in self.attacks]
-        value = lambda s, a: cells[s, a, defence].value if (s, a, defence) in cells else float("nan")
-        series = [{"name": s.slug, "x": names, "y": [100 * value(s.slug, a) for a in self.attacks]} for s in systems]
-        title = "Exposure without a defence, %" if defence == NONE else f"Exposure with {defence} in front, %"
-        return Plot(
-            kind="heat",
-            title=title,
-            alt="; ".join(
-                f"{s['name']}: " + ", ".join(f"{x} {y:.2f} %" for x, y in zip(s["x"], s["y"], strict=True))
-                for s in series
-            ),
-            x_label="technique",
-            series=series,
-        )
+
+def _heat(
+    title: str, label: str, slugs: Sequence[str], columns: Sequence[str], cells: Mapping[tuple[str, str], Estimate]
+) -> Plot:
+    """A row a system, a column a technique or a defence, per cent with their intervals; nothing where a cell does not apply."""
+    none = Estimate(float("nan"), float("nan"), float("nan"), 0)
+    series = [
+        {
+            "name": s,
+            "x": [c.removesuffix("-profiles") for c in columns],
+            **{
+                part: [100 * getattr(cells.get((s, c), none), name) for c in columns]
+                for part, name in (("y", "value"), ("low", "low"), ("high", "high"))
+            },
+        }
+        for s in slugs
+    ]
+    alt = "; ".join(
+        f"{s['name']}: "
+        + ", ".join(f"{x} {y:.2f} %" if y == y else f"{x} n/a" for x, y in zip(s["x"], s["y"], strict=True))
+        for s in series
+    )
+    return Plot(kind="heat", title=title, alt=alt, x_label=label, series=series)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from oakum.audits.accuracy import clean_trials
+from oakum.audits.accuracy import clean_trials, instead
 from oakum.audits.base import Audit, Subject, goodness, percent, verdict_of, within
 from oakum.audits.record import Finding
 from oakum.audits.trials import Result, Trial
@@ -37,14 +37,19 @@ class NewcomersAudit(Audit):
         cold_events = float(cold_item[subject.split.test.items].mean()) if len(subject.split.test) else 0.0
         no_past = int((subject.truth.histories.lengths == 0).sum())
         out = []
+        asked = {}
+        for system in subject.systems:
+            found = results[f"{system.slug} seed {subject.seeds[0]}"]
+            fresh = Ranking(found.newcomer_lists, np.full(found.newcomer_lists.shape, np.nan, np.float32))
+            asked[system.slug] = measure(fresh, truth, ["ndcg@10"])["ndcg@10"]
+        strangers = {s: estimate(v, seed=subject.seed) for s, v in asked.items()}
         for system in subject.systems:
             if system.baseline:
                 continue
             found = results[f"{system.slug} seed {subject.seeds[0]}"]
             known = Ranking(found.lists[test_places], found.scores[test_places])
-            fresh = Ranking(found.newcomer_lists, np.full(found.newcomer_lists.shape, np.nan, np.float32))
             a = measure(known, truth, ["ndcg@10"])["ndcg@10"]
-            b = measure(fresh, truth, ["ndcg@10"])["ndcg@10"]
+            b = asked[system.slug]
             kept = float(np.nanmean(b)) / max(float(np.nanmean(a)), 1e-9)
             silent = float((found.newcomer_lists[:, 0] < 0).mean())
             loss = 1 - goodness(min(kept, 1.0), 0.5, 0.98)
@@ -63,7 +68,7 @@ class NewcomersAudit(Audit):
                     ),
                     measure="NDCG@10 of test users asked by history alone, against the same users asked by name",
                     clean=estimate(a, seed=subject.seed),
-                    attacked=estimate(b, seed=subject.seed),
+                    attacked=strangers[system.slug],
                     evidence=[
                         {"asked": "by name", "ndcg@10": within(estimate(a, seed=subject.seed))},
                         {
@@ -73,6 +78,8 @@ class NewcomersAudit(Audit):
                         {"asked": "paired difference", "ndcg@10": within(gap.difference, 4)},
                         {"asked": "strangers left without an answer", "ndcg@10": percent(silent)},
                     ],
+                    cures=instead(subject, system, results, strangers, "gives strangers", lower=False),
+                    threat="nobody: people whom the training never saw",
                     advice=" ".join(_advice(system.slug, kept, cold_events)),
                     power=f"{len(rows)} test users asked twice.",
                 )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oakum.attacks.base import Budget, Goal, budget_for, cold_targets, owned_by
-from oakum.audits.accuracy import clean_trials, per_user
+from oakum.audits.accuracy import clean_trials, price_of
 from oakum.audits.base import Audit, Subject, System, goodness, percent, verdict_of, within
 from oakum.audits.plots import exposure_plot
 from oakum.audits.record import Cure, Finding
@@ -21,7 +21,6 @@ from oakum.catalogue import entry, load_class
 from oakum.defences.base import Defence, Training
 from oakum.metrics.estimate import Estimate
 from oakum.metrics.robustness import budget_to_harm, exposure, lift, reach, success_reduction, target_hits
-from oakum.metrics.statistics import compare
 from oakum.parameters import Range, fields
 
 
@@ -85,11 +84,11 @@ class PoisoningDrill(Audit):
         out = {}
         for system in subject.victims if subject.split.valid is not None else ():
             for cure in self.sized(system):
-                out[f"{system.slug} {cure} 0"] = replace(system.trial(seed=subject.seed), tune=True)
+                out[f"{system.slug} {cure} 0"] = replace(system.trial(seed=subject.seed), tune=True, refusable=True)
                 for eps in self.eps:
                     defence = self._plugin(cure, system, eps)
                     trial = system.trial(seed=subject.seed, plugins=tuple(defence.plugins()))
-                    out[f"{system.slug} {cure} {eps}"] = replace(trial, tune=True)
+                    out[f"{system.slug} {cure} {eps}"] = replace(trial, tune=True, refusable=True)
         return out
 
     def choose(self, subject: Subject, results: Mapping[str, Result]) -> None:
@@ -97,10 +96,11 @@ class PoisoningDrill(Audit):
         for system in subject.victims:
             for cure in self.sized(system):
                 base = results.get(f"{system.slug} {cure} 0")
-                if base is None:
+                sized = {e: results[f"{system.slug} {cure} {e}"] for e in self.eps} if base is not None else {}
+                if base is None or any(r.refused for r in sized.values()):
                     continue
                 floor = (1 - self.tolerance) * last_look(base)
-                good = [e for e in self.eps if last_look(results[f"{system.slug} {cure} {e}"]) >= floor]
+                good = [e for e, r in sized.items() if last_look(r) >= floor]
                 subject.notes[f"{system.slug} {cure} eps"] = max(good, default=min(self.eps))
 
     def _cure(self, slug: str, system: System, share: float, subject: Subject) -> Defence:
@@ -127,13 +127,21 @@ class PoisoningDrill(Audit):
                     out[f"{system.slug} {self._key(attack, share)} seed {seed}"] = system.trial(data=key, seed=seed)
                 for cure in self.cures_for(system):
                     defence = self._cure(cure, system, top, subject)
-                    out[f"{system.slug} {cure} clean seed {seed}"] = system.trial(defence=defence, seed=seed)
+                    out[f"{system.slug} {cure} clean seed {seed}"] = system.trial(
+                        defence=defence, seed=seed, refusable=True
+                    )
                     for attack in self.attacks:
                         key = self._key(attack, top, system)
                         out[f"{system.slug} {cure} {self._key(attack, top)} seed {seed}"] = system.trial(
-                            data=key, defence=defence, seed=seed
+                            data=key, defence=defence, seed=seed, refusable=True
                         )
         return out
+
+    def refusal(self, system: System, cure: str, results: Mapping[str, Result]) -> str:
+        """Why a defence does not go with a system; "" where it does."""
+        if cure not in self.cures_for(system):
+            return f"'{cure}' acts while a model is trained, and '{system.slug}' is computed, not trained."
+        return next((r.refused for n, r in results.items() if n.startswith(f"{system.slug} {cure} ") and r.refused), "")
 
     # --- the judgement ------------------------------------------------------------------------------------------
     def judge(self, subject: Subject, results: Mapping[str, Result]) -> list[Finding]:
@@ -176,13 +184,12 @@ class PoisoningDrill(Audit):
         worst = max(self.attacks, key=lambda a: table[a, top].value)
         attacked = table[worst, top]
         price = budget_to_harm(self.shares, [table[worst, s].value for s in self.shares], harm=self.harm).share
-        accuracy = lambda what: np.nanmean(
-            [per_user(subject, results[f"{system.slug} {what}seed {s}"], "ndcg@10") for s in seeds], 0
-        )
-        base = accuracy("")
+        fits = lambda what: [results[f"{system.slug} {what}seed {s}"] for s in seeds]
+        why_not = {c: self.refusal(system, c, results) for c in self.cures_for(system)}
         cures = [
-            self._judge_cure(subject, system, c, worst, top, hits, accuracy, base, clean, attacked)
-            for c in self.cures_for(system)
+            self._judge_cure(subject, system, c, worst, top, hits, price_of(subject, fits(""), fits(f"{c} clean ")))
+            for c, reason in why_not.items()
+            if not reason
         ]
         people = int((subject.data.user_counts > 0).sum())
         loss = 1 - goodness(attacked.value, 0.20, 0.01)
@@ -236,21 +243,17 @@ class PoisoningDrill(Audit):
                 f"{len(subject.users):,} genuine people, {len(seeds)} seed(s): exposure below "
                 f"{percent(3 / max(1, len(subject.users) * self.targets), 3)} cannot be told from none.{beyond(self.attacks)}"
             ),
-            reason=self._reason(system, clean, attacked, cures),
+            reason=" ".join([self._reason(system, clean, attacked, cures), *filter(None, why_not.values())]).strip(),
             seconds=float(
                 sum(r.record.get("seconds", 0) for n, r in results.items() if n.startswith(f"{system.slug} "))
             ),
         )
 
     def _judge_cure(
-        self, subject: Subject, system: System, cure: str, worst: str, top: float, hits: Any, accuracy: Any,
-        base: NDArray[np.float64], clean: Estimate, attacked: Estimate,
-    ) -> Cure:  # fmt: skip
+        self, subject: Subject, system: System, cure: str, worst: str, top: float, hits: Any, price: Estimate
+    ) -> Cure:
         cured = hits(f"{cure} {self._key(worst, top)} ")
         after = exposure(cured, seed=subject.seed)
-        gap = compare(accuracy(f"{cure} clean "), base, seed=subject.seed).difference
-        mean = float(np.nanmean(base))
-        price = Estimate(gap.value / mean, gap.low / mean, gap.high / mean, gap.n, f"paired, {gap.how}")
         saved = success_reduction(hits(""), hits(f"{self._key(worst, top)} "), cured, seed=subject.seed).value
         eps = subject.notes.get(f"{system.slug} {cure} eps")
         size = f" at eps {eps}, chosen on the validation part" if eps is not None else ""

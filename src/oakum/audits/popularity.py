@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from oakum.audits.accuracy import clean_trials, per_user
+from oakum.audits.accuracy import clean_trials, instead, per_user
 from oakum.audits.base import Audit, Subject, goodness, percent, verdict_of, within
 from oakum.audits.record import Finding, Plot
 from oakum.audits.trials import Result, Trial
@@ -112,6 +112,10 @@ class PopularityAudit(Audit):
                             ],
                         )
                     ],
+                    cures=instead(
+                        subject, system, results, {s: v[1] for s, v in rows.items()}, "lifts popularity by", lower=True
+                    ),
+                    threat="nobody: the log's own habit",
                     advice="Compare with the kNN and EASE rows: a system with the same accuracy and less lift serves more of the catalogue.",
                     power=f"{int(active.sum())} test users with a past.",
                 )

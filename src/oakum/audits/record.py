@@ -65,7 +65,8 @@ class Finding:
     advice: str = ""
     power: str = ""
     reason: str = ""  # why it was not measured, or why a hoped-for effect is absent
-    seconds: float = 0.0
+    protocol: str = ""  # on whom, under which rule, over which seeds
+    seconds: float = 0.0  # what its fits and questions cost, on one core
 
 
 @dataclass(frozen=True, kw_only=True)

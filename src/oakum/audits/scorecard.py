@@ -16,13 +16,17 @@ from oakum.attacks.drill import defence_of
 from oakum.audits.accuracy import METRICS, AccuracyAudit, clean_trials, comparisons_of, table_of
 from oakum.audits.base import Audit, Subject, System
 from oakum.audits.calibration import CalibrationAudit
+from oakum.audits.certificates import CertificateAudit
+from oakum.audits.federation import FederationAudit
 from oakum.audits.grid import Grid
 from oakum.audits.newcomers import NewcomersAudit
 from oakum.audits.poisoning import PoisoningDrill
 from oakum.audits.popularity import PopularityAudit
 from oakum.audits.record import AuditReport, Finding
 from oakum.audits.stability import ChurnAudit, StabilityAudit
-from oakum.audits.trials import Trial, run_trials, settle
+from oakum.audits.theft import TheftAudit
+from oakum.audits.trials import Result, Trial, run_trials, settle
+from oakum.audits.words import WordsAudit
 from oakum.catalogue import entries, entry, load_class
 from oakum.data import Dataset
 from oakum.data.describe import describe
@@ -39,17 +43,23 @@ from oakum.splits.protocol import Split
 
 BASELINES = ("popularity", "recent", "decayed", "repeat-last", "own-history", "markov")
 QUICK = {"users": 3000, "newcomers": 500, "seeds": 2, "epochs": 12, "shares": (0.01, 0.03), "drill_seeds": 1}
-FULL = {"users": 6000, "newcomers": 2000, "seeds": 2, "epochs": 16, "shares": (0.01, 0.03), "drill_seeds": 2}
+FULL = {"users": 6000, "newcomers": 2000, "seeds": 2, "epochs": 16, "shares": (0.01, 0.03), "drill_seeds": 1}
+
+#: What the full audit tries: four heuristics, one technique by gradients, one that generates; before, during and by cleaning.
+TECHNIQUES = ("random-profiles", "average-profiles", "bandwagon-profiles", "segment-profiles")
+LEARNED_TECHNIQUES = ("revadv-profiles", "aush-profiles")
+DEFENCES = ("pca", "vat", "stable")
 
 
 def default_systems(data: Dataset, mode: str) -> list[str]:
-    """A baseline, a neighbour model, a linear one and a trained one; the full audit adds iALS and the graph."""
+    """A baseline, a neighbour model, a linear one and a trained one; the full audit adds iALS, the graph and, where the log
+    has times, a model of sequences."""
     out = ["popularity", "item-knn"]
     if data.num_items <= 12_000:
         out.append("ease")
     out.append("bpr-mf" if _has_torch() else "ials")
     if mode == "full" and _has_torch():
-        out += ["ials", "lightgcn"]
+        out += ["ials", "lightgcn", *(["sasrec"] if data.interactions.times is not None else [])]
     return out
 
 
@@ -92,15 +102,16 @@ def audits_for(
         "seeds": int(settings["drill_seeds"]),
         "eps": (0.1, 0.3),
     }
-    if attacks or mode == "quick":
-        chosen["attacks"] = tuple(attacks) or ("bandwagon-profiles",)
-    if defences:
-        chosen["cures"] = tuple(defences)
+    everything = TECHNIQUES + (LEARNED_TECHNIQUES if _has_torch() else ())
+    chosen["attacks"] = tuple(attacks) or (everything if mode == "full" else ("bandwagon-profiles",))
+    if defences or mode == "full":
+        chosen["cures"] = tuple(defences) or (DEFENCES if _has_torch() else DEFENCES[:1])
     drill: list[Audit] = [PoisoningDrill(**chosen)]
     if mode == "full" or attacks or defences:
         drill.append(Grid(**chosen))
     return [
-        AccuracyAudit(), *drill, StabilityAudit(), ChurnAudit(), PopularityAudit(), NewcomersAudit(), CalibrationAudit()
+        AccuracyAudit(), *drill, StabilityAudit(), ChurnAudit(), PopularityAudit(), NewcomersAudit(), CalibrationAudit(),
+        TheftAudit(), WordsAudit(), CertificateAudit(), FederationAudit(),
     ]  # fmt: skip
 
 
@@ -151,7 +162,7 @@ def audit(
     findings: list[Finding] = []
     for a in chosen:
         mine = {n.removeprefix(f"{a.slug} "): r for n, r in results.items() if n.startswith(f"{a.slug} ")}
-        findings.extend(a.judge(subject, mine))
+        findings.extend(recorded(subject, f, mine) for f in a.judge(subject, mine))
     table = {n.removeprefix("table "): r for n, r in results.items() if n.startswith("table ")}
     weak = [f for f in findings if f.loss is not None and f.verdict in ("weak", "notice")]
     plank = max(weak, key=lambda f: f.loss or 0.0, default=None)
@@ -193,6 +204,18 @@ def audit(
             for n, r in table.items()
         ],
     )
+
+
+def recorded(subject: Subject, finding: Finding, results: Mapping[str, Result]) -> Finding:
+    """The finding with its protocol, and with what its fits cost where the audit did not say."""
+    rule = subject.split.protocol
+    words = (
+        f"rule '{rule.rule}', candidates '{rule.candidates}', {len(subject.truth):,} test people and {len(subject.users):,} people "
+        f"whose lists are kept, seeds {', '.join(map(str, subject.seeds))}; {subject.mode} audit"
+    )
+    mine = [r for n, r in results.items() if n == finding.subject or n.startswith(f"{finding.subject} ")]
+    cost = finding.seconds or round(sum(float(r.record.get("seconds", 0.0)) for r in mine), 3)
+    return replace(finding, protocol=finding.protocol or words, seconds=cost)
 
 
 def prepare(
@@ -241,7 +264,7 @@ def prepare(
         chosen.append(
             System(
                 spec=spec,
-                title=_short_title(spec),
+                title=listed.called if (listed := entries().get(spec.slug)) else type(spec).__name__,
                 plan={**audit_plan(spec, data, settings), **(plan or {})} if learned else {},
                 baseline=spec.slug in BASELINES,
                 learned=learned,
@@ -285,10 +308,6 @@ def tune(subject: Subject, store: Path | None, workers: int, progress: Progress)
         plan = {**system.plan, "epochs": int(best["epoch"]) + 1, "patience": 0}
         chosen[system.slug] = replace(system, plan=plan)
     return replace(subject, systems=[chosen.get(s.slug, s) for s in subject.systems])
-
-
-def _short_title(spec: Spec) -> str:
-    return type(spec).__name__
 
 
 def _all_events(parts: Split) -> Any:

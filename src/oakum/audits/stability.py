@@ -9,12 +9,13 @@ import numpy as np
 
 from oakum.attacks.base import Budget, Goal, propose
 from oakum.attacks.profiles.casper import CASPER
-from oakum.audits.accuracy import clean_trials
-from oakum.audits.base import Audit, Subject, goodness, percent, verdict_of, within
-from oakum.audits.record import Finding, Plot
+from oakum.audits.accuracy import clean_trials, instead, price_of
+from oakum.audits.base import Audit, Subject, System, goodness, percent, verdict_of, within
+from oakum.audits.record import Cure, Finding, Plot
 from oakum.audits.trials import Result, Trial
+from oakum.metrics.estimate import Estimate
 from oakum.metrics.stability import churn, frbo, jaccard
-from oakum.metrics.statistics import estimate
+from oakum.metrics.statistics import estimate, estimates
 from oakum.parameters import Range
 
 
@@ -26,18 +27,28 @@ class ChurnAudit(Audit):
     k: Annotated[int, Range(1, 50), "places compared"] = 10
 
     def trials(self, subject: Subject) -> Mapping[str, Trial]:
-        """Two seeds of each learned system."""
-        return {n: t for n, t in clean_trials(subject).items() if any(n.startswith(s.slug) for s in subject.learned)}
+        """Two seeds of each learned system; one of the computed ones, which stay put and may be a cure."""
+        return clean_trials(subject) if subject.learned else {}
 
     def judge(self, subject: Subject, results: Mapping[str, Result]) -> list[Finding]:
         """Share of places that changed, overlap weighted by rank, and users whose first item changed."""
         out = []
+        lists = {
+            s.slug: [subject.test_lists(r) for n, r in results.items() if n.startswith(f"{s.slug} seed ")]
+            for s in subject.systems
+        }
+        moved = {s: estimate(churn(v[0], v[1], self.k), seed=subject.seed) for s, v in lists.items() if len(v) > 1}
+        still = {
+            s.slug: Estimate(0.0, 0.0, 0.0, len(subject.truth), "exact: it has no seed")
+            for s in subject.systems
+            if not s.learned
+        }
         for system in subject.learned:
-            mine = [r for n, r in results.items() if n.startswith(f"{system.slug} seed ")]
+            mine = lists[system.slug]
             if len(mine) < 2:
                 continue
-            a, b = subject.test_lists(mine[0]), subject.test_lists(mine[1])
-            changed = estimate(churn(a, b, self.k), seed=subject.seed)
+            a, b = mine[:2]
+            changed = moved[system.slug]
             overlap = estimate(frbo(a, b, self.k), seed=subject.seed)
             first = float(np.mean(a.items[:, 0] != b.items[:, 0]))
             loss = 1 - goodness(changed.value, 0.8, 0.1)
@@ -64,6 +75,8 @@ class ChurnAudit(Audit):
                             "value": within(estimate(jaccard(a, b, self.k), seed=subject.seed)),
                         },
                     ],
+                    cures=instead(subject, system, results, {**moved, **still}, "changes", lower=True),
+                    threat="nobody: an accident of every retraining",
                     advice="Average several seeds, or train longer with a smaller step, before you compare two releases.",
                     power=f"{len(a)} users, {len(mine)} seeds compared; one pair of seeds shows the size, not its spread.",
                 )
@@ -91,6 +104,11 @@ class StabilityAudit(Audit):
                 out[f"{system.slug} {name} removed"] = system.trial(data=f"{name} removed", seed=subject.seeds[0])
                 if system.learned and pick == "cascade" and subject.mode == "full":
                     out[f"{system.slug} {KEPT}"] = system.trial(seed=subject.seeds[0], plugins=(_left_out(change),))
+                    held = _finest(system)
+                    for what, data in ((HELD, "clean"), (f"{HELD} {name} removed", f"{name} removed")):
+                        out[f"{system.slug} {what}"] = system.trial(
+                            data=data, seed=subject.seeds[0], plugins=held, refusable=True
+                        )
         return out
 
     def judge(self, subject: Subject, results: Mapping[str, Result]) -> list[Finding]:
@@ -105,7 +123,7 @@ class StabilityAudit(Audit):
             values = {f"{n} removed": agree(f"{system.slug} {n} removed") for n in REMOVED}
             if f"{system.slug} {KEPT}" in results:
                 values[KEPT] = agree(f"{system.slug} {KEPT}")
-            moved = {n: estimate(v, seed=subject.seed) for n, v in values.items()}
+            moved = estimates(values, seed=subject.seed)
             floor = None
             if system.learned and len(subject.seeds) > 1:
                 floor = estimate(agree(f"{system.slug} seed {subject.seeds[1]}"), seed=subject.seed)
@@ -113,6 +131,7 @@ class StabilityAudit(Audit):
             worst = min(names[:2], key=lambda n: moved[n].value)
             loss = 1 - goodness(moved[worst].value, 0.5, 0.99)
             beside = f"; two seeds on the same log agree to {within(floor)}" if floor else " (it has no seed)"
+            cures, why_not = self._held(subject, system, results)
             shown = {
                 **{f"{n}, same seed": e for n, e in moved.items()},
                 **({"same log, other seed": floor} if floor else {}),
@@ -130,7 +149,7 @@ class StabilityAudit(Audit):
                         f"{within(moved[names[1]])} for the one that most others come after{beside}."
                     ),
                     measure=f"rank-biased overlap of the top {self.k} (p = 0.9), 1 = the same lists, mean over test users",
-                    clean=floor,
+                    clean=Estimate(1.0, 1.0, 1.0, len(clean), "exact: a list agrees with itself"),
                     attacked=moved[worst],
                     evidence=[
                         *({"comparison": n, "overlap": within(e)} for n, e in shown.items()),
@@ -158,6 +177,8 @@ class StabilityAudit(Audit):
                     ],
                     threat="reads the training log; removes one event of it",
                     budget={"edits": 1},
+                    cures=cures,
+                    reason=why_not,
                     advice=(
                         "A model that a seed moves more than an event needs a steadier training before a finer audit. Where seed "
                         "and initial weights stay the same, 'finest' holds a trained model to its lists."
@@ -170,6 +191,19 @@ class StabilityAudit(Audit):
             )
         return out
 
+    def _held(self, subject: Subject, system: System, results: Mapping[str, Result]) -> tuple[list[Cure], str]:
+        """The cure, where this run tried it, and why it does not go with the system, where it does not."""
+        name = f"{system.slug} {HELD}"
+        if name not in results:
+            return [], ""
+        whole, less = results[name], results[f"{name} {list(REMOVED)[1]} removed"]
+        if whole.refused or less.refused:
+            return [], f"'finest' does not go with {system.slug}: {whole.refused or less.refused}"
+        after = estimate(frbo(subject.test_lists(whole), subject.test_lists(less), self.k), seed=subject.seed)
+        price = price_of(subject, [results[f"{system.slug} seed {subject.seeds[0]}"]], [whole])
+        words = f"lists fine-tuned to stay agree to {within(after)}, and NDCG@10 changes by {percent(price.value)}."
+        return [Cure(slug="finest", sentence=words, after=after, price=price)], ""
+
 
 #: What is removed, by its name in the report, and how it is chosen.
 REMOVED: Mapping[str, Literal["random", "cascade"]] = {
@@ -177,6 +211,13 @@ REMOVED: Mapping[str, Literal["random", "cascade"]] = {
     "the farthest-reaching event": "cascade",
 }
 KEPT = "the farthest-reaching event removed, batches as they were"
+HELD = "held by finest"
+
+
+def _finest(system: System) -> tuple[Any, ...]:
+    from oakum.plugins.finest import FINEST
+
+    return (FINEST(epochs=max(1, int(system.plan.get("epochs", 20)) // 2)),)
 
 
 def _left_out(change: Any) -> Any:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,18 @@ from oakum.catalogue import entries
 from oakum.data import Dataset, Filter, Ids, Queries
 from oakum.engine.closed import Pictured
 from oakum.engine.progress import Progress, Silent
+from oakum.errors import DataError, Interrupted, OakumError, ParameterError
 from oakum.parameters import Parameters, Spec
 
 K = 50  # length of the lists that trials keep; every audit reads a prefix of them
+
+
+class Probe(Parameters):
+    """A further question to a fit, asked in the worker that made it, while the model is still at hand."""
+
+    def ask(self, bench: Bench, trial: Trial, fitted: Any) -> Mapping[str, NDArray[Any]]:
+        """What came back, by name."""
+        raise TypeError(f"{type(self).__name__} does not say what it asks.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +48,8 @@ class Trial:
     """One fit and what is asked of it.
 
     spec, plan, plugins: what is trained. data: key of the training set among those the audit registered. users:
-    codes whose lists are kept. newcomers: of them, those asked once more as if unknown. seed: of the fit.
+    codes whose lists are kept. newcomers: of them, those asked once more as if unknown. seed: of the fit. probe: what
+    else is asked of it. refusable: whether "this does not go together" is an answer (`Result.refused`), not a failure.
     """
 
     spec: Spec
@@ -47,6 +59,8 @@ class Trial:
     data: str = "clean"
     seed: int = 0
     tune: bool = False  # fit on the split and stop on its validation part: what chooses the number of epochs
+    probe: Probe | None = None
+    refusable: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """All that the result depends on, apart from the data."""
@@ -58,18 +72,26 @@ class Trial:
             "data": self.data,
             "seed": self.seed,
             "tune": self.tune,
+            **({} if self.probe is None else {"probe": [type(self.probe).__name__, self.probe.to_json()]}),
+            **({"refusable": True} if self.refusable else {}),
         }
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
     """What a trial leaves: lists int32 [users, K], scores float32 [users, K], the same asked as newcomers
-    [newcomers, K], record (seconds, history, stopped)."""
+    [newcomers, K], record (seconds, history, stopped), and what its probe brought back, by name."""
 
     lists: Ids
     scores: NDArray[np.float32]
     newcomer_lists: Ids
     record: Mapping[str, Any]
+    found: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def refused(self) -> str:
+        """Why there is nothing, where system, defence and question do not go together; "" where there is."""
+        return str(self.record.get("refused", ""))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +137,20 @@ class Bench:
 
 def run_trial(bench: Bench, trial: Trial, progress: Progress | None = None) -> Result:
     """Fit and ask, in this process."""
+    if not trial.refusable:
+        return _run(bench, trial, progress)
+    try:
+        return _run(bench, trial, progress)
+    except Interrupted:
+        raise
+    except (OakumError, ImportError) as error:
+        empty = np.empty((0, K), np.int32)
+        lasting = isinstance(error, ParameterError | DataError)  # what is not installed today may be tomorrow
+        record = {"refused": str(error), "lasting": lasting, "history": []}
+        return Result(empty, empty.astype(np.float32), empty, record)
+
+
+def _run(bench: Bench, trial: Trial, progress: Progress | None) -> Result:
     from oakum.engine.fit import fit, spec_is_learned
 
     began = time.monotonic()
@@ -142,8 +178,11 @@ def run_trial(bench: Bench, trial: Trial, progress: Progress | None = None) -> R
     clean = bench.datasets["clean"]
     lists, scores = _ask(scorer, clean, bench.users, bench.allow, newcomer=False)
     newcomer_lists, _ = _ask(scorer, clean, bench.newcomers, bench.allow, newcomer=True)
+    found: Mapping[str, NDArray[Any]] = {}
+    if trial.probe is not None:
+        found = trial.probe.ask(bench, trial, fitted if wrap is None else fitted.guarded(wrap, scorer))
     record["seconds"] = round(time.monotonic() - began, 3)
-    return Result(lists, scores, newcomer_lists, record)
+    return Result(lists, scores, newcomer_lists, record, found)
 
 
 def _ask(
@@ -162,6 +201,15 @@ _BENCH: list[Bench] = []  # one a worker process, sent once
 
 def _start(bench: Bench) -> None:
     _BENCH[:] = [bench]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose audit was killed has nobody to work for: it ends too, in the middle of what it does."""
+    parent = parent_process()
+    if parent is not None:
+        wait_for([parent.sentinel])
+        os._exit(1)
 
 
 def _work(trial: Trial) -> Result:
@@ -258,15 +306,15 @@ def _in_workers(
 
 
 def _write(folder: Path | None, name: str, result: Result) -> None:
-    if folder is None:
+    if folder is None or not result.record.get("lasting", True):
         return
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    from oakum.errors import OakumError
     from oakum.files import whole
 
     arrays = {"lists": result.lists, "scores": result.scores, "newcomer_lists": result.newcomer_lists}
+    arrays |= {f"found.{k}": v for k, v in result.found.items()}
     arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
     try:
         with whole(folder / f"{name}.safetensors") as aside:
@@ -284,4 +332,7 @@ def _read(folder: Path | None, name: str) -> Result | None:
 
     with safe_open(str(path), framework="np") as file:
         record = json.loads((file.metadata() or {}).get("record", "{}"))
-        return Result(file.get_tensor("lists"), file.get_tensor("scores"), file.get_tensor("newcomer_lists"), record)
+        names = [k for k in file.keys() if k.startswith("found.")]  # noqa: SIM118
+        found = {k.removeprefix("found."): file.get_tensor(k) for k in names}
+        lists = [file.get_tensor(k) for k in ("lists", "scores", "newcomer_lists")]
+        return Result(lists[0], lists[1], lists[2], record, found)

@@ -82,7 +82,7 @@ def fit_again(fitted: Fitted, data: Dataset, *, seed: int | None = None, progres
     again = fit(
         fitted.spec,
         data,
-        plan=record.plan or None,
+        plan=Plan.from_json(record.plan) if record.plan else None,
         plugins=plugins,
         seed=record.seed if seed is None else seed,
         progress=progress,

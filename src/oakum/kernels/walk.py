@@ -233,14 +233,3 @@ def probe(queries, wanted, grouped, order, places, starts, some, visits, bounds,
         counts[r] = kept
         proven[r] = done
     return out, out_scores, counts, products, proven
-
-
-@njit(cache=True, nogil=True)
-def dots(queries, table, ids):  # type: ignore[no-untyped-def]
-    """Products of queries [q, d] with the named rows of a table alone, float32 [q, ids]; nothing is copied."""
-    out = np.empty((len(queries), len(ids)), np.float32)
-    for a in range(len(ids)):
-        row = table[ids[a]]
-        for r in range(len(queries)):
-            out[r, a] = _dot(queries[r], row)
-    return out

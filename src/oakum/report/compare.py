@@ -24,12 +24,13 @@ def compare(a: AuditReport, b: AuditReport) -> dict[str, Any]:
     """What changed from audit a (the first) to b (the second), as plain JSON values.
 
     accuracy: b − a of each system and metric that both have, with an interval and `says` (higher, lower, not
-    told apart). findings: by plank and system; `change` is worse, better, same, new, gone or unclear (not
+    told apart). cells: the same for every cell with an interval of the heat maps that both runs drew. findings: by plank and system; `change` is worse, better, same, new, gone or unclear (not
     measured in one). settings: [name, in a, in b] wherever the runs differ. notes: reasons for care.
     summary: one sentence.
     """
     accuracy = _accuracy(a, b)
     findings = _findings(a, b)
+    cells = _cells(a, b)
     settings = _settings(a, b)
     notes = ["The two runs are not paired: the intervals of their differences are those of two separate samples."]
     if a.data.get("digest") != b.data.get("digest"):
@@ -46,6 +47,12 @@ def compare(a: AuditReport, b: AuditReport) -> dict[str, Any]:
         f"{len(accuracy)} accuracy figures {words.counted(moved['lower'], 'is', 'are')} lower and "
         f"{words.counted(moved['higher'], 'is', 'are')} higher beyond their intervals."
     )
+    if cells:
+        grid = {s: sum(c["says"] == s for c in cells) for s in ("higher", "lower")}
+        summary += (
+            f" Of {len(cells)} cells of heat maps that both hold, {words.counted(grid['higher'], 'is', 'are')} higher and "
+            f"{words.counted(grid['lower'], 'is', 'are')} lower beyond their intervals."
+        )
     return {
         "a": _head(a),
         "b": _head(b),
@@ -53,6 +60,7 @@ def compare(a: AuditReport, b: AuditReport) -> dict[str, Any]:
         "notes": notes,
         "accuracy": accuracy,
         "findings": findings,
+        "cells": cells,
         "settings": settings,
     }
 
@@ -102,6 +110,34 @@ def _accuracy(a: AuditReport, b: AuditReport) -> list[dict[str, Any]]:
             says = "higher" if gap.low > 0 else "lower" if gap.high < 0 else "not told apart"
             row = {"slug": s.slug, "title": s.title, "metric": metric, "a": _json(old), "b": _json(new)}
             out.append({**row, "difference": _json(gap), "says": says})
+    return out
+
+
+def _cells(a: AuditReport, b: AuditReport) -> list[dict[str, Any]]:
+    """Cells of heat maps with intervals that both runs have, by audit, map, row and column."""
+    out = []
+    before = _heat_cells(a)
+    for (audit, plot, row, column), new in _heat_cells(b).items():
+        old = before.get((audit, plot, row, column))
+        if old is None:
+            continue
+        gap = difference(old, new)
+        says = "higher" if gap.low > 0 else "lower" if gap.high < 0 else "not told apart"
+        place = {"audit": audit, "map": plot, "row": row, "column": column}
+        out.append({**place, "a": _json(old), "b": _json(new), "difference": _json(gap), "says": says})
+    return out
+
+
+def _heat_cells(r: AuditReport) -> dict[tuple[str, str, str, str], Estimate]:
+    out = {}
+    for f in r.findings:
+        for plot in (p for p in f.plots if p.kind == "heat"):
+            title = plot.title.partition(" (n/a")[0]
+            for s in plot.series:
+                columns = zip(s["x"], s["y"], s.get("low", ()), s.get("high", ()), strict=False)
+                for x, y, low, high in columns:
+                    if all(v is not None and math.isfinite(v) for v in (y, low, high)):
+                        out[f.slug, title, str(s["name"]), str(x)] = Estimate(float(y), float(low), float(high), 0)
     return out
 
 

@@ -41,7 +41,7 @@ def draw(plot: Plot, prefix: str) -> str:
     heights = {
         "bars": 70 + 26 * max(rows, 1),
         "lines": 250 + 18 * len(plot.series),
-        "heat": 90 + 26 * len(plot.series),
+        "heat": 96 + (36 if any("low" in s for s in plot.series) else 26) * len(plot.series),
         "points": 330 + 18 * len(plot.series),
     }
     return _svg(lambda axes: painters[plot.kind](axes, plot), heights[plot.kind], plot.alt or plot.title, prefix)
@@ -72,7 +72,7 @@ def table_of(plot: Plot) -> tuple[list[str], list[list[str]]]:
     if plot.kind == "heat":
         columns = list(plot.series[0].get("x", ())) if plot.series else []
         return ["", *(cell(c) for c in columns)], [
-            [str(s.get("name", "")), *(cell(v) for v in s.get("y", ()))] for s in plot.series
+            [str(s.get("name", "")), *(_heat_cell(s, j) for j in range(len(s.get("y", ()))))] for s in plot.series
         ]
     if plot.kind == "points":
         found = ((s, i, x, y) for s in plot.series for i, (x, y) in enumerate(zip(s["x"], s["y"], strict=False)))
@@ -92,6 +92,16 @@ def table_of(plot: Plot) -> tuple[list[str], list[list[str]]]:
         plot.y_label or "value",
         *(["low", "high"] if bounds else []),
     ], rows
+
+
+def _heat_cell(series: Mapping[str, Any], j: int) -> str:
+    """'1.23 [1.10, 1.36]', the value alone, or 'n/a'."""
+    value, (low, high) = _value(series["y"][j]), _bounds(series, j)
+    if not math.isfinite(value):
+        return "n/a"
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return cell(value)
+    return f"{number(value, 2)} [{number(low, 2)}, {number(high, 2)}]"
 
 
 def _bars(axes: Any, plot: Plot) -> None:
@@ -176,17 +186,33 @@ def _heat(axes: Any, plot: Plot) -> None:
     digits = 2 - math.floor(math.log10(max(abs(low), abs(high)))) if max(abs(low), abs(high)) > 0 else 0
     digits = min(6, max(0, digits))
     columns = [str(c) for c in plot.series[0].get("x", ())] if plot.series else []
+    size = 12 if len(columns) <= 4 else 10.5
     for i, row in enumerate(grid):
         for j, v in enumerate(row):
             depth = 0.06 + 0.4 * (v - low) / (high - low or 1) if math.isfinite(v) else 0.0
             axes.add_patch(Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, facecolor=PAINT["s0"], alpha=depth, linewidth=0))
-            axes.text(j, i, number(v, digits), ha="center", va="center", fontsize=12, color=PAINT["ink"])
+            half = _half(plot.series[i], j)
+            text = number(v, digits) if math.isfinite(v) else "n/a"
+            at = i if half is None else i - 0.14
+            axes.text(j, at, text, ha="center", va="center", fontsize=size, color=PAINT["ink"])
+            if half is not None:
+                words = f"±{number(half, digits)}"
+                axes.text(j, i + 0.24, words, ha="center", va="center", fontsize=size - 2.5, color=PAINT["muted"])
     axes.set_xlim(-0.5, max(len(columns), 1) - 0.5)
     axes.set_ylim(max(len(grid), 1) - 0.5, -0.5)
-    axes.set_xticks(range(len(columns)), [_short(c, 12) for c in columns])
+    many = sum(len(_short(c, 12)) for c in columns) > 32  # side by side they would touch
+    turned: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if many else {}
+    axes.set_xticks(range(len(columns)), [_short(c, 12) for c in columns], **turned)
     axes.set_yticks(range(len(grid)), [_short(str(s.get("name", "")), 20) for s in plot.series])
     axes.set_xlabel(_line(plot.x_label))
     axes.set_ylabel(_line(plot.y_label))
+
+
+def _half(series: Mapping[str, Any], j: int) -> float | None:
+    """Half of a cell's interval; None where it has none."""
+    low, high = _bounds(series, j)
+    known = low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
+    return (high - low) / 2 if known and low is not None and high is not None else None
 
 
 def _svg(paint: Callable[[Any], None], height: float, label: str, prefix: str) -> str:

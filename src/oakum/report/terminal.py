@@ -74,6 +74,13 @@ def show_comparison(found: dict[str, Any], file: TextIO | None = None) -> None:
         ]
         _row(table, cells, {5: {"worse": "bold red", "better": "green"}.get(r["change"], "")})
     console.print(table)
+    moved = [r for r in found["cells"] if r["says"] != "not told apart"]
+    if moved:
+        table = _table(console, ["heat map", "row", "column", "first", "second", "second − first", "so"])
+        for r in moved:
+            gap = words.interval(_estimate(r["difference"]), 2, sign=True)
+            _row(table, [r["map"], r["row"], r["column"], _value(r["a"], 2), _value(r["b"], 2), gap, r["says"]])
+        console.print(table)
     for name, a, b in found["settings"]:
         console.print(_text(f"differs: {name}: {words.cell(a)} → {words.cell(b)}", "dim"))
 
@@ -172,5 +179,5 @@ def _estimate(value: Any) -> Any:
     )
 
 
-def _value(value: Any) -> str:
-    return words.interval(_estimate(value), 4)
+def _value(value: Any, digits: int = 4) -> str:
+    return words.interval(_estimate(value), digits)

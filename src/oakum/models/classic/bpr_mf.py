@@ -65,6 +65,13 @@ class BPRMFModel(Model):
         """The final vectors [users, d], [items, d]."""
         return self.users.weight, self.items.weight
 
+    def by_triples(self) -> tuple[Tensor, Tensor, float] | None:
+        """The raw tables, unless a model built on this one changed how they become scores or losses."""
+        own = ("tables", "represent", "losses", "batches")
+        if any(getattr(type(self), name) is not getattr(BPRMFModel, name) for name in own):
+            return None
+        return self.users.weight, self.items.weight, self.spec.l2
+
     def batches(self, data: Dataset, phase: Phase, order: Order) -> Iterator[Batch]:
         """Observed pairs that want negatives."""
         return pairs(data, order, wants=self.spec.num_negatives, by=self.spec.draw)

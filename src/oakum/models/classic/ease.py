@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from oakum.data import Dataset, Ids, Queries, Schema
 from oakum.engine.closed import ClosedForm, pick
 from oakum.errors import ParameterError
+from oakum.kernels.sums import rows_times
 from oakum.parameters import Range, Spec
 
 
@@ -63,7 +64,7 @@ class EASEModel(ClosedForm):
 
     def score(self, queries: Queries, items: Ids | None = None) -> NDArray[np.float32]:
         """The history's row times the map."""
-        out = np.asarray(queries.histories.matrix(self.schema.num_items) @ self.map, np.float32)
+        out = rows_times(queries.histories.matrix(self.schema.num_items), self.map)
         out[:, ~self.seen] = np.nan
         out[queries.histories.lengths == 0] = np.nan
         return pick(out, items)

@@ -12,6 +12,7 @@ from scipy import sparse
 from oakum.data import Dataset, Ids, Queries, Schema
 from oakum.engine.closed import ClosedForm, pack, pick, unpack
 from oakum.kernels.neighbours import neighbours
+from oakum.kernels.sums import rows_times
 from oakum.parameters import Range, Spec
 
 
@@ -67,7 +68,7 @@ class ItemKNNModel(ClosedForm):
         if self.spec.decay < 1:
             weights = (self.spec.decay ** histories.age()).astype(np.float32)
             rows = sparse.csr_matrix((weights, (histories.owners(), histories.items)), shape=rows.shape)
-        out = (rows @ self.table).toarray().astype(np.float32)
+        out = rows_times(rows, self.table)
         out[:, ~self.seen] = np.nan
         out[queries.histories.lengths == 0] = np.nan
         return pick(out, items)
@@ -127,7 +128,7 @@ class UserKNNModel(ClosedForm):
             kept.append(at)
         at = np.concatenate(kept) if kept else np.empty(0, np.int64)
         near = sparse.csr_matrix((common.data[at], (owners[at], common.indices[at])), shape=common.shape)
-        out = (near @ self.x).toarray().astype(np.float32)
+        out = rows_times(near, self.x)
         out[:, ~self.seen] = np.nan
         out[queries.histories.lengths == 0] = np.nan
         return pick(out, items)
