@@ -25,7 +25,7 @@ from benchmarks.runs import OURS, arrays, forget, run
 from benchmarks.tasks import TASKS, Task
 
 RESULTS = Path(__file__).resolve().parent / "results.json"
-TURNS, SHORT = 3, 12.0  # runs of a side, unless one takes longer than so many CPU seconds
+TURNS, SHORT = 3, 6.5  # runs of a side, unless one takes longer than so many CPU seconds
 
 
 def measured(task: Task, threads: int) -> dict[str, list[dict[str, Any]]]:

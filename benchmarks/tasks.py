@@ -159,7 +159,11 @@ def _answers() -> list[Task]:
         )
         for n in (100, 1000)
     ]
-    searches = [
+    return [*ranks, *metrics]
+
+
+def _searches() -> list[Task]:
+    return [
         Task(
             f"vectors-{title}-{timing}",
             f"1,000 requests to {title} vectors{words}",
@@ -179,7 +183,6 @@ def _answers() -> list[Task]:
             ("one", ", a hundredth passes", 0.01),
         )
     ]
-    return [*ranks, *metrics, *searches]
 
 
 def _starts() -> list[Task]:
@@ -198,6 +201,7 @@ def _all() -> Iterator[Task]:
     yield from _networks()
     yield from _answers()
     yield from _starts()
+    yield from _searches()
 
 
 TASKS: dict[str, Task] = {t.slug: t for t in _all()}
