@@ -16,7 +16,8 @@ one thread. What counts is **CPU seconds**, user and system, of the piece of wor
 ready before the clock starts, except where loading is the task. Short tasks are the median of three. The ratio is Oakum by
 the quickest peer, **whatever its quality**: below 1 Oakum is quicker. Quality is one evaluator's over the lists that both
 sides left, seen items removed. The last column says how much of what the machine could do at best Oakum reaches, by the
-additions, products and rows that the task asks for; the machine was measured in the same run. `make bench` does it again."""
+additions, products and rows that the task asks for; the machine was measured in the same run. `make bench` does it again;
+`oakum bench load`, `fit`, `rank`, `answer` and `evaluate` measure Oakum on your own log in the same units."""
 
 
 def page(rows: Sequence[Row], table: Table) -> str:
