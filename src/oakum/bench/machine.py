@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def rates(scale: float = 1.0) -> dict[str, float]:
     return {
         "flop": _rate(lambda: a @ b, 2.0 * side**3),
         "bytes": _rate(lambda: np.copyto(x, y), 2.0 * x.nbytes),
-        **{name: _rate(lambda at=at: _gather(table, at, row), len(at)) for name, at in drawn.items()},
+        **{name: _rate(partial(_gather, table, at, row), len(at)) for name, at in drawn.items()},
         "sums": _rate(lambda: _scatter(sums, places), len(places)),
     }
 
