@@ -102,14 +102,14 @@ class Grid(PoisoningDrill):
         )
         loss = 1 - goodness(left, 0.20, 0.01)
         over = {(s, d): most(s, d) for s, ds in offered.items() for d in ds}
-        plots = [_heat("Exposure under the worst technique, %", "defence", slugs, defences, over)]
+        deepest = 100 * max(e.value for e in cells.values())
+        plots = [_heat("Exposure under the worst technique, %", "defence", slugs, defences, over, deepest)]
         for d in defences:
             never = ", ".join(s for s in slugs if (s, d) in why_not)
             title = "Exposure without a defence, %" if d == NONE else f"Exposure with {d} in front, %"
             title += f" (n/a: does not apply to {never})" if never else ""
-            plots.append(
-                _heat(title, "technique", slugs, self.attacks, {(s, a): e for (s, a, x), e in cells.items() if x == d})
-            )
+            mine = {(s, a): e for (s, a, x), e in cells.items() if x == d}
+            plots.append(_heat(title, "technique", slugs, self.attacks, mine, deepest))
         return Finding(
             slug=self.slug,
             title=self.title,
@@ -143,14 +143,21 @@ class Grid(PoisoningDrill):
 
 
 def _heat(
-    title: str, label: str, slugs: Sequence[str], columns: Sequence[str], cells: Mapping[tuple[str, str], Estimate]
+    title: str,
+    label: str,
+    slugs: Sequence[str],
+    columns: Sequence[str],
+    cells: Mapping[tuple[str, str], Estimate],
+    deepest: float,
 ) -> Plot:
-    """A row a system, a column a technique or a defence, per cent with their intervals; nothing where a cell does not apply."""
+    """A row a system, a column a technique or a defence, per cent with their intervals; nothing where a cell does not apply.
+    deepest: the value of the deepest colour, the same for all maps of a grid."""
     none = Estimate(float("nan"), float("nan"), float("nan"), 0)
     series = [
         {
             "name": s,
             "x": [c.removesuffix("-profiles") for c in columns],
+            "scale": [0.0, deepest],
             **{
                 part: [100 * getattr(cells.get((s, c), none), name) for c in columns]
                 for part, name in (("y", "value"), ("low", "low"), ("high", "high"))
