@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from oakum.data import Dataset
     from oakum.engine.learner import Learner, Phase, Plugin
+    from oakum.engine.optimisers import Update
     from oakum.engine.run import Run
     from oakum.sampling.batches import Batch, Order
 
