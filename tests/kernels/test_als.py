@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from oakum.kernels import spread
-from oakum.kernels.als import HELD, gram_of, weighted_rows
+from oakum.kernels.als import HELD, eigen, gram_of, weighted_rows
 from tests.oracles.least_squares import solved_rows
 
 
@@ -92,3 +92,14 @@ def test_the_gram_matrix_is_that_of_the_factors(kind: type) -> None:
     want = factors.astype(np.float64).T @ factors
     np.testing.assert_allclose(gram_of(factors), want, atol=1e-3 if kind is np.float32 else 1e-9)
     assert (gram_of(factors) == gram_of(factors).T).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
+def test_the_eigenvectors_take_the_matrix_apart(d: int, rank: int, seed: int) -> None:
+    half = np.random.default_rng(seed).normal(size=(rank, d)) * np.logspace(0, -3, d)
+    matrix = half.T @ half
+    values, vectors = eigen(matrix)
+    np.testing.assert_allclose((vectors * values) @ vectors.T, matrix, atol=1e-11 * (1 + np.abs(matrix).max()))
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(d), atol=1e-11)
+    np.testing.assert_allclose(np.sort(values), np.linalg.eigvalsh(matrix), atol=1e-11 * (1 + np.abs(matrix).max()))
