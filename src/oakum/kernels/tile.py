@@ -103,7 +103,7 @@ def prefetch(typing: Any, array: Any, offset: Any) -> Any:
     return signature, make
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def columns(array):  # type: ignore[no-untyped-def]
     """Columns of a tile for arrays of this kind."""
     return 64 // array.itemsize
