@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from benchmarks.runs import OURS, arrays, forget, run
 from benchmarks.tasks import TASKS, Task
 
 RESULTS = Path(__file__).resolve().parent / "results.json"
-TURNS, SHORT = 3, 15.0  # runs of a side, unless one takes longer than so many CPU seconds
+TURNS, SHORT = 3, 6.5  # runs of a side, unless one takes longer than so many CPU seconds
 
 
 def measured(task: Task, threads: int) -> dict[str, list[dict[str, Any]]]:
@@ -141,6 +142,8 @@ def main() -> None:
     options.add_argument("--list", action="store_true", help="print the tasks")
     options.add_argument("--out", type=Path, default=RESULTS)
     chosen = options.parse_args()
+    for wanted_end in (signal.SIGINT, signal.SIGTERM):  # what runs is ended too, wherever this was started from
+        signal.signal(wanted_end, signal.default_int_handler)
     wanted = [t for t in TASKS.values() if (chosen.full or not t.full) or t.slug in chosen.only]
     wanted = [t for t in wanted if not chosen.only or any(t.slug.startswith(o) for o in chosen.only)]
     if chosen.list or not wanted:

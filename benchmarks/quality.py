@@ -34,9 +34,8 @@ def ranking(folder: Path, ours: Found, theirs: Found, timing: str) -> Judged:
         order = np.argsort(side["users"], kind="stable")
         rows = order[np.searchsorted(side["users"], users, sorter=order)]
         lists = np.ascontiguousarray(side["lists"][rows, :20], np.int32)
-        values.append(
-            float(measure(Ranking(lists, np.zeros(lists.shape, np.float32)), truth, ["ndcg@10"])["ndcg@10"].mean())
-        )
+        scores = np.broadcast_to(-np.arange(20, dtype=np.float32), lists.shape)  # lists are in order: nothing is tied
+        values.append(float(measure(Ranking(lists, scores), truth, ["ndcg@10"])["ndcg@10"].mean()))
     return values[0], values[1]
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -108,7 +107,6 @@ def child(python: Path, job: dict[str, Any], threads: int) -> dict[str, Any]:
     process.returncode = code
     found: dict[str, Any] = {
         "process": {"cpu": round(usage.ru_utime + usage.ru_stime, 3), "wall": round(wall, 3)},
-        "rss_mb": round(usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)),
         "load": round(load, 2), "threads": threads,
     }  # fmt: skip
     if code:

@@ -16,7 +16,8 @@ one thread. What counts is **CPU seconds**, user and system, of the piece of wor
 ready before the clock starts, except where loading is the task. Short tasks are the median of three. The ratio is Oakum by
 the quickest peer, **whatever its quality**: below 1 Oakum is quicker. Quality is one evaluator's over the lists that both
 sides left, seen items removed. The last column says how much of what the machine could do at best Oakum reaches, by the
-additions, products and rows that the task asks for; the machine was measured in the same run. `make bench` does it again."""
+additions, products and rows that the task asks for; the machine was measured in the same run. `make bench` does it again;
+`oakum bench load`, `fit`, `rank`, `answer` and `evaluate` measure Oakum on your own log in the same units."""
 
 
 def page(rows: Sequence[Row], table: Table) -> str:
@@ -45,13 +46,18 @@ def page(rows: Sequence[Row], table: Table) -> str:
     if machine:
         parts.append(
             f"A CPU second of this machine: {machine['flop']:.0f} GFLOP of a large product, {machine['bytes']:.0f} GB copied, "
-            f"{1000 * machine['rows']:.1f} M rows of 64 floats read at random ({1000 * machine['rows_cached']:.0f} M where the "
-            f"table fits the cache), {1000 * machine['sums']:.0f} M scattered sums. Load while it ran: "
+            f"{1000 * machine['rows']:.0f} M rows of 64 floats read at random ({1000 * machine['rows_cached']:.0f} M from a table of "
+            f"18 MB, {1000 * machine['rows_near']:.0f} M from 2.5 MB), {1000 * machine['sums']:.0f} M scattered sums. Load while it ran: "
             f"{min(r['load'] for r in rows):.1f} to {max(r['load'] for r in rows):.1f}. {rows[0]['date']}."
         )
     parts.append("## All peers")
     parts.append(table([*head[:2], "peer", *head[3:7], "note"], [[*line(r)[:-1], r["note"]] for r in rows]))
     return "\n\n".join(parts) + "\n"
+
+
+def share(value: float | None) -> str:
+    """Of the limit, in per cent; two digits are enough."""
+    return "" if value is None else f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.2g} %"
 
 
 def line(r: Row) -> list[object]:
@@ -65,7 +71,7 @@ def line(r: Row) -> list[object]:
     ratio = f"{r['ratio']:.2f}" if r["ratio"] < 1 else f"**{r['ratio']:.2f}**"
     return [
         title, f"{r['ours_s']:.3g} s", r["peer"] + (f" {form}" if form else ""), f"{r['peer_s']:.3g} s", ratio, judged,
-        f"{r['ours_rss_mb']:,}, {r['peer_rss_mb']:,}", "" if r["of_limit"] is None else f"{100 * r['of_limit']:.2g} %",
+        f"{r['ours_rss_mb']:,}, {r['peer_rss_mb']:,}", share(r["of_limit"]),
     ]  # fmt: skip
 
 

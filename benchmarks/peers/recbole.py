@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def load(case: Any) -> dict[str, Any]:
     with case.timed():
         frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
         frame.columns = ["user_id:token", "item_id:token", "rating:float", "timestamp:float"]
-        os.makedirs("d/x")
+        os.makedirs("d/x", exist_ok=True)
         frame.to_csv("d/x/x.inter", sep="\t", index=False)
         wanted = {"inter": ["user_id", "item_id", "rating", "timestamp"]}
         data = _dataset("BPR", load_col=wanted, RATING_FIELD="rating", TIME_FIELD="timestamp")[1]
@@ -101,7 +102,7 @@ def deepfm(case: Any) -> dict[str, Any]:
 
     s = case.settings
     names = [f"c{j}" for j in range(case.array("x").shape[1])]
-    os.makedirs("d/x")
+    os.makedirs("d/x", exist_ok=True)
     x, y, test_x, test_y = (case.array(n) for n in ("x", "y", "test_x", "test_y"))
     for part, rows, labels in (("train", x, y), ("valid", test_x[:FEW], test_y[:FEW]), ("test", test_x, test_y)):
         with Path(f"d/x/x.{part}.inter").open("w") as file:
@@ -222,7 +223,7 @@ def _steps(case: Any, config: Any, parts: Any, learning_rate: float, n: int, who
 
     model = _model(config, parts)
     adam = torch.optim.Adam(model.parameters(), learning_rate)
-    batches = iter(parts[0])
+    batches = itertools.cycle(parts[0])
 
     def step() -> None:
         adam.zero_grad()

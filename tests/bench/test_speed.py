@@ -54,7 +54,7 @@ def test_what_is_no_setting_of_the_benchmark_goes_to_the_system() -> None:
 
 def test_bounds_grow_with_the_work() -> None:
     machine = rates(0.02)
-    assert set(machine) == {"flop", "bytes", "rows", "rows_cached", "sums"}
+    assert set(machine) == {"flop", "bytes", "rows", "rows_near", "rows_cached", "sums"}
     assert all(v > 1e5 for v in machine.values())
     x = simulate(Market(users=60, items=50, events=1500)).matrix
     known = facts(x)

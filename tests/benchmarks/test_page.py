@@ -26,7 +26,7 @@ def row(title: str, ours: float, theirs: float | None, best: bool = True) -> dic
         "peer_s": theirs, "ratio": None if theirs is None else ours / theirs, "quality": "NDCG@10", "ours_quality": 0.5,
         "peer_quality": 0.4, "of_limit": 0.25, "ours_rss_mb": 1234, "peer_rss_mb": 99, "best": best, "load": 0.5, "note": "why",
         "date": "2026-01-01",
-        "machine": {"flop": 80.0, "bytes": 15.0, "rows": 0.011, "rows_cached": 0.05, "sums": 0.9},
+        "machine": {"flop": 80.0, "bytes": 15.0, "rows": 0.011, "rows_cached": 0.05, "rows_near": 0.09, "sums": 0.9},
     }  # fmt: skip
 
 

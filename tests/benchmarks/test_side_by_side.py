@@ -88,6 +88,10 @@ def test_sides_are_judged_on_the_users_that_both_answered() -> None:
     theirs = {"users": users[::-2], "lists": np.full((len(users[::-2]), 20), -1)}
     assert quality.ranking(folder, {"users": users, "lists": perfect}, theirs, "work") == (1.0, 0.0)
     assert quality.ranking(folder, {}, theirs, "work") is None
+    late = (first - 3 + np.arange(20)) % 80  # found in the fourth place
+    judged = quality.ranking(folder, {"users": users, "lists": late}, theirs, "work")
+    assert judged is not None
+    assert judged[0] == pytest.approx(1 / np.log2(5))
 
 
 def test_a_child_counts_keeps_and_tells_why_it_failed() -> None:

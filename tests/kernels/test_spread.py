@@ -10,7 +10,7 @@ from oakum.kernels import spread
 
 
 def test_small_work_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spread.config, "NUMBA_NUM_THREADS", 64)
+    monkeypatch.setattr(spread, "cores", lambda: 64)
     assert spread.even(1000, spread.WORTH) == [(0, 1000)]
     assert spread.even(1, 1e15) == [(0, 1)]
     assert spread.even(0, 0) == [(0, 0)]
@@ -21,7 +21,7 @@ def test_small_work_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("n", [2, 7, 24, 1001])
 def test_every_row_is_done_once(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spread.config, "NUMBA_NUM_THREADS", 3)
+    monkeypatch.setattr(spread, "cores", lambda: 3)
     done = [0] * n
     stretches = spread.even(n, 1e15)
     assert len(stretches) > 1
@@ -35,7 +35,7 @@ def test_every_row_is_done_once(n: int, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_thread_may_be_told_to_stay_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spread.config, "NUMBA_NUM_THREADS", 8)
+    monkeypatch.setattr(spread, "cores", lambda: 8)
     found: list[int] = []
 
     def work() -> None:

@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from numba import njit
 
 Rates = Mapping[str, float]
 Facts = Mapping[str, Any]
+TABLES = {"rows_near": 10_000, "rows_cached": 80_000, "rows": 2_000_000}
 Limit = Callable[[Rates, Facts, Mapping[str, Any]], float]
 
 
@@ -24,33 +26,38 @@ def _scatter(out, at):  # type: ignore[no-untyped-def]
         out[at[i]] += 1.0
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True)
 def _gather(table, at, out):  # type: ignore[no-untyped-def]
     for i in range(len(at)):
-        for j in range(table.shape[1]):
-            out[j] += table[at[i], j]
+        r = at[i]
+        for j in range(64):
+            out[j] += table[r, j]
 
 
 def rates(scale: float = 1.0) -> dict[str, float]:
-    """A CPU second's worth, the best of five: `flop` of a large float32 product, `bytes` copied (read and written),
-    `rows` of 64 floats summed in random order from a table beyond the caches and `rows_cached` from one of 18 MB, `sums`
-    scattered over 160 kB. scale < 1 takes smaller tables."""
+    """A CPU second's worth, the best of five: `flop` of a large float32 product, `bytes` copied (read and written), rows
+    of 64 floats summed in random order from a table of 2.5 MB (`rows_near`), of 18 MB (`rows_cached`) and beyond all caches
+    (`rows`), `sums` scattered over 160 kB. scale < 1 takes smaller tables."""
     rng = np.random.default_rng(0)
     side = max(64, int(2048 * scale))
     a, b = (rng.random((side, side), np.float32) for _ in range(2))
     n = max(1000, int(32_000_000 * scale))
     x, y = np.zeros(n, np.float32), np.ones(n, np.float32)
-    small, large = (np.ones((max(100, int(m * scale)), 64), np.float32) for m in (70_000, 2_000_000))
-    near, far = (rng.integers(0, len(t), max(1000, int(1_000_000 * scale))) for t in (small, large))
-    sums, row = np.zeros(40_000, np.float32), np.zeros(64, np.float32)
+    table, row = np.ones((max(1000, int(2_000_000 * scale)), 64), np.float32), np.zeros(64, np.float32)
+    drawn = {name: rng.integers(0, min(m, len(table)), max(1000, int(1_000_000 * scale))) for name, m in TABLES.items()}
+    sums = np.zeros(40_000, np.float32)
     places = rng.integers(0, len(sums), max(1000, int(20_000_000 * scale)))
     return {
         "flop": _rate(lambda: a @ b, 2.0 * side**3),
         "bytes": _rate(lambda: np.copyto(x, y), 2.0 * x.nbytes),
-        "rows_cached": _rate(lambda: _gather(small, near, row), len(near)),
-        "rows": _rate(lambda: _gather(large, far, row), len(far)),
+        **{name: _rate(partial(_gather, table, at, row), len(at)) for name, at in drawn.items()},
         "sums": _rate(lambda: _scatter(sums, places), len(places)),
     }
+
+
+def row_rate(m: Rates, rows: float) -> float:
+    """Rows of 64 floats a CPU second, read at random from a table of so many."""
+    return m[next((name for name, size in TABLES.items() if rows <= size), "rows")]
 
 
 def _rate(work: Callable[[], Any], amount: float) -> float:
@@ -84,12 +91,19 @@ def _ials(m: Rates, f: Facts, s: Mapping[str, Any]) -> float:
     what was seen, which are read once."""
     d = s["embedding_dim"]
     flop = 4 * (2 * d * d * (f["users"] + f["items"]) + 8 * d * f["events"])
-    return float(s["epochs"] * (flop / m["flop"] + 2 * f["events"] / m["rows_cached"]))
+    rows = f["events"] / row_rate(m, f["items"]) + f["events"] / row_rate(m, f["users"])
+    return float(s["epochs"] * (flop / m["flop"] + rows))
 
 
 def _steps(m: Rates, f: Facts, s: Mapping[str, Any]) -> float:
-    """Three rows read and three written an update."""
-    return float(6 * s["epochs"] * f["events"] / m["rows_cached"])
+    """Two rows of items at random an update, read and written in place; the row of the user may be at hand."""
+    return float(2 * s["epochs"] * f["events"] / row_rate(m, f["items"]))
+
+
+def _propagation(m: Rates, f: Facts, s: Mapping[str, Any]) -> float:
+    """One training step: the neighbours of all rows a layer, there and back; of the last layer only those of the batch are
+    needed, which count as nothing."""
+    return float(4 * (s["num_layers"] - 1) * f["events"] / row_rate(m, f["users"] + f["items"]))
 
 
 #: Seconds to fit a system at the machine's rates, from the sizes of the log and the settings; systems that are not here have
@@ -100,7 +114,7 @@ FITS: dict[str, Limit] = {
     "ease": _ease,
     "ials": _ials,
     "bpr-mf": _steps,
-    "lightgcn": lambda m, f, s: 4 * s["num_layers"] * f["events"] / m["rows_cached"],  # one training step
+    "lightgcn": _propagation,
 }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
-from numba.core import config
 from numpy.typing import NDArray
 
 #: Multiplications below which a further thread is not worth starting (about 20 milliseconds of one core).
@@ -21,9 +22,24 @@ def keep_to_one() -> None:
     _here.one = True
 
 
+@lru_cache(maxsize=1)
+def cores() -> int:
+    """The cores of this process: NUMBA_NUM_THREADS where it is set, else its share of the machine."""
+    told = os.environ.get("NUMBA_NUM_THREADS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:  # containers are given a part of the time, which the count of cores does not show
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+        return found if quota == "max" else max(1, min(found, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return found
+
+
 def most() -> int:
-    """Threads that may be taken: what Numba may use (NUMBA_NUM_THREADS, or the cores of this process)."""
-    return 1 if getattr(_here, "one", False) else int(config.NUMBA_NUM_THREADS)
+    """Threads that a kernel may take here."""
+    return 1 if getattr(_here, "one", False) else cores()
 
 
 def even(n: int, work: float, *, worth: float | None = None) -> list[tuple[int, int]]:
