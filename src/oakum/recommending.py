@@ -74,9 +74,10 @@ def rank(
     silent = items[:, 0] < 0
     if silent.any():
         at = np.flatnonzero(silent)
-        block = np.repeat(popularity[None].astype(np.float32), len(at), 0)
         exclude = None if where.exclude is None else where.exclude.take(at)
-        items[at], scores[at] = topk_scores(block, k, exclude=exclude, blank=where.closed(len(popularity)))
+        # Popularity as products of vectors of width one: nothing of requests × items is made.
+        table, ones = popularity.astype(np.float32)[:, None], np.ones((len(at), 1), np.float32)
+        items[at], scores[at] = topk(ones, table, k, exclude=exclude, blank=where.closed(len(popularity)))
     return Ranking(items, scores, silent)
 
 
