@@ -27,6 +27,7 @@ import numpy as np
 USERS, ITEMS, EVENTS = 1_000_000, 200_000, 50_000_000
 CHUNK, TASTES, K = 1_000_000, 64, 20
 ASKED = 20_000  # people whom the evaluation asks; the cost of all is stated from it
+BPR = {"epochs": 1, "step": "triples", "optimiser": "sgd", "learning_rate": 0.05, "batch_size": 1 << 17}
 RESULTS = Path(__file__).with_name("scale.json")
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "scale.svg"
 THREADS = (
@@ -133,7 +134,7 @@ def split(folder: Path, clock: Clock) -> dict[str, Any]:
     return {"train": len(parts.train), "test": len(parts.test)}
 
 
-def warm(slug: str, plan: dict[str, Any] | None, settings: dict[str, Any]) -> None:
+def warm(slug: str, plan: dict[str, Any], settings: dict[str, Any]) -> None:
     """The same on a few events, so that compiling is not measured."""
     from oakum.api import fit
     from oakum.data.simulate import Market, simulate
@@ -146,16 +147,21 @@ def warm(slug: str, plan: dict[str, Any] | None, settings: dict[str, Any]) -> No
 
 
 def fitting(slug: str, plan: dict[str, Any] | None = None, **settings: Any) -> Callable[[Path, Clock], dict[str, Any]]:
-    """A stage that fits a system and saves it."""
+    """A stage that fits a system and saves it. plan: `"step": "triples"` steps by triples."""
 
     def stage(folder: Path, clock: Clock) -> dict[str, Any]:
         from oakum import store
         from oakum.api import fit
 
-        warm(slug, plan, settings)
+        made = dict(plan or {})
+        if "step" in made:
+            from oakum.engine.triples import Triples
+
+            made["step"] = Triples()
+        warm(slug, made, settings)
         data = training(folder)
         with clock:
-            fitted = fit(slug, data, plan=plan, **settings)
+            fitted = fit(slug, data, plan=made, **settings)
         if slug in ("ials", "item-knn"):
             store.save(fitted, folder / slug)
         return {"settings": {**settings, **(plan or {})}}
@@ -171,7 +177,7 @@ def evaluating(slug: str) -> Callable[[Path, Clock], dict[str, Any]]:
         from oakum.evaluation import evaluate
         from oakum.splits.protocol import Protocol, Split
 
-        warm(slug, None, {})
+        warm(slug, {}, {})
         fitted, data, test = store.load(folder / slug), training(folder), kept(folder, "test")
         people = np.unique(test.users)
         asked = np.random.default_rng(0).permutation(people)[:ASKED]
@@ -194,7 +200,7 @@ def recommend(folder: Path, clock: Clock) -> dict[str, Any]:
     from oakum import store
     from oakum.data import Filter
 
-    warm("ials", None, {"epochs": 1})
+    warm("ials", {}, {"epochs": 1})
     fitted = store.load(folder / "ials")
     n = len(fitted.users)
     lists = np.lib.format.open_memmap(folder / "lists.npy", mode="w+", dtype=np.int32, shape=(n, K))
@@ -211,7 +217,7 @@ STAGES: dict[str, Callable[[Path, Clock], dict[str, Any]]] = {
     "popularity": fitting("popularity"),
     "item-knn": fitting("item-knn", k=50),
     "ials": fitting("ials", embedding_dim=64, epochs=2),
-    "bpr-mf": fitting("bpr-mf", {"epochs": 1, "patience": 0}, embedding_dim=64),
+    "bpr-mf": fitting("bpr-mf", BPR, l2=0.01),
     "evaluate": evaluating("ials"),
     "evaluate item-knn": evaluating("item-knn"),
     "recommend": recommend,

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from oakum.audits import trials
 from oakum.audits.base import Audit
 from oakum.audits.certificates import CertificateAudit
 from oakum.audits.federation import FederationAudit
@@ -24,6 +25,19 @@ from oakum.data import Dataset
 from oakum.data.simulate import Market, simulate
 from oakum.engine.progress import Silent
 from oakum.models.classic.knn import ItemKNN
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process: that processes change nothing is tested elsewhere, and each would load torch anew."""
+
+    def inline(bench: Bench, work: Any, jobs: Any, workers: int) -> Any:
+        trials._BENCH[:] = [bench]
+        for name, job in jobs.items():
+            yield name, work(job)
+
+    monkeypatch.setattr(trials, "_in_workers", inline)
+
 
 SMALL: dict[str, Any] = {"mode": "full", "workers": 1, "plan": {"epochs": 3}}
 

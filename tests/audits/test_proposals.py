@@ -170,7 +170,10 @@ def test_a_grid_of_techniques_that_optimise_and_that_look() -> None:
     )
     report = audit(data, ["ials", "item-knn"], audits=[grid], workers=2)
     (found,) = report.findings
-    assert len(found.evidence) == 2 * 2  # closed forms take no plug-in
+    assert len(found.evidence) == 2 * 2 * 2
+    stated = [r for r in found.evidence if r["exposure after"].startswith("does not apply")]
+    assert {r["defence"] for r in stated} == {"denoise"}  # closed forms take no plug-in, and the cells say so
+    assert len(stated) == 2 * 2
     for system in ("ials", "item-knn"):
         assert f"'poisonrec-profiles' looked at {system}: " in found.threat
     assert "5 retrain" in found.threat

@@ -10,8 +10,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from oakum.engine.fit import fit, fit_again  # noqa: E402
+from oakum.engine.fit import fit, fit_again, plan_of  # noqa: E402
+from oakum.engine.learner import Phase, Plugin  # noqa: E402
 from oakum.engine.plan import Plan  # noqa: E402
+from oakum.engine.run import Run  # noqa: E402
 from oakum.engine.triples import Descent, Triples  # noqa: E402
 from oakum.errors import Interrupted, OakumError, ParameterError  # noqa: E402
 from oakum.models.classic.bpr_mf import BPRMF  # noqa: E402
@@ -61,7 +63,7 @@ def test_it_stops_early_saves_and_repeats(tmp_path: Path) -> None:
     for name, value in weights(one).items():
         assert torch.equal(value, weights(two)[name])
         assert torch.equal(value, weights(again)[name])
-    assert again.record.plan["step"] == {"slug": "triples"}
+    assert again.record.plan["step"] == Triples().to_json()
 
 
 def test_a_plan_with_parts_goes_through_json_and_a_second_fit(tmp_path: Path) -> None:
@@ -101,11 +103,46 @@ def test_what_has_no_closed_form_is_refused_in_a_sentence() -> None:
     data = random_log()
     with pytest.raises(ParameterError, match="LightGCNModel is not the product of two tables"):
         fit(LightGCN(embedding_dim=4), data, plan=PLAN)
-    with pytest.raises(ParameterError, match="APRPlugin changes what is learned"):
-        fit(SPEC, data, plan=PLAN, plugins=[APR()])
     for wrong in ({"optimiser": "adam"}, {"weight_decay": 0.1}, {"clip_norm": 1.0}):
         with pytest.raises(ParameterError, match="plain gradient"):
             fit(SPEC, data, plan={**PLAN, **wrong})
+
+
+def test_a_plug_in_that_needs_gradients_takes_the_same_steps_to_first_order() -> None:
+    data = random_log(events=300)
+    still = [APR(eps=0.0, gamma=0.0, begin=0)]
+    plain = fit(SPEC, data, plan=PLAN, seed=2)
+    one = fit(SPEC, data, plan={**PLAN, "step": Triples(chunk=1)}, plugins=still, seed=2)
+    few = fit(SPEC, data, plan={**PLAN, "step": Triples(chunk=4)}, plugins=still, seed=2)
+    for name, value in weights(plain).items():
+        assert torch.allclose(value, weights(one)[name], atol=1e-6), name
+        assert torch.allclose(value, weights(few)[name], atol=2e-2), name
+        assert not torch.equal(value, weights(few)[name])
+    moved = fit(SPEC, data, plan=PLAN, plugins=[APR(eps=0.5, begin=0)], seed=2)
+    assert "adversarial" in moved.record.history[0]["losses"]
+
+
+def test_a_plug_in_that_chooses_rows_keeps_the_closed_form() -> None:
+    class Fewer(Plugin):
+        def batch(self, run: Any, batch: Any) -> Any:
+            return batch.take(torch.arange(0, len(batch), 2))
+
+    found = Descent(Triples(), run_of([Fewer()]))
+    assert found.closed
+    assert not Descent(Triples(), run_of([APR().build(None)])).closed
+
+
+def run_of(plugins: list[Plugin]) -> Run:
+    data = random_log()
+    plan = Plan(**PLAN)
+    return Run(plan, 0, data, SPEC.build(data.schema), tuple(plugins), torch.device("cpu"), Phase())
+
+
+def test_the_default_plan_and_the_ordinary_one() -> None:
+    assert plan_of(BPRMF()).step == Triples()
+    for named in ({"step": None}, {"optimiser": "adam"}):
+        assert plan_of(BPRMF(), {**named, "epochs": 7}) == Plan(learning_rate=1e-3, batch_size=2048, epochs=7)
+    assert plan_of(LightGCN(), {"step": None}) == plan_of(LightGCN())
 
 
 def test_a_rate_that_is_too_large_is_named() -> None:

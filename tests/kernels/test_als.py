@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba.core import config
 from scipy import sparse
 
-from oakum.kernels import spread
+from oakum.kernels import threads
 from oakum.kernels.als import HELD, gram_of, weighted_rows
 from tests.oracles.least_squares import solved_rows
 
@@ -82,17 +81,9 @@ def test_rows_longer_than_what_is_held_and_empty_rows(steps: int) -> None:
 def test_threads_change_nothing(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = problem(200, 90, 33, 0.2, 4)
     one = weighted_rows(*parts, steps=steps)
-    monkeypatch.setattr(spread, "WORTH", 1.0)
-    monkeypatch.setattr(config, "NUMBA_NUM_THREADS", 3)
-    assert len(spread.parts(np.ones(200), 1e9)) > 3
+    monkeypatch.setattr(threads, "ENOUGH", 1)
+    monkeypatch.setattr(threads, "cores", lambda: 3)
     np.testing.assert_array_equal(weighted_rows(*parts, steps=steps), one)
-
-
-def test_a_small_job_starts_no_thread() -> None:
-    assert spread.parts(np.ones(1000), 1e6) == [(0, 1000)]
-    done: list[tuple[int, int]] = []
-    spread.spread(lambda low, high: done.append((low, high)), [(0, 7)])
-    assert done == [(0, 7)]
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from oakum.kernels import sums, threads
+from oakum.kernels import spread, sums
 from oakum.kernels.sums import rows_times
 
 
@@ -35,7 +35,7 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     left, right = made(rng, 50, 40, 0.5), made(rng, 40, 300, 0.5)
     wanted = rows_times(left, right), rows_times(left, right.toarray())
-    monkeypatch.setattr(threads, "ENOUGH", 1)
-    monkeypatch.setattr(threads, "cores", lambda: 3)
+    monkeypatch.setattr(spread, "WORTH", 1)
+    monkeypatch.setattr(spread, "most", lambda: 3)
     np.testing.assert_array_equal(rows_times(left, right), wanted[0])
     np.testing.assert_array_equal(rows_times(left, right.toarray()), wanted[1])

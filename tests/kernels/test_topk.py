@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oakum.data import Ragged
-from oakum.kernels import threads
+from oakum.kernels import spread
+from oakum.kernels import topk as module
 from oakum.kernels.topk import ALL, tie_ranks, topk, topk_scores
 from tests.oracles.best import best
 
@@ -87,8 +86,9 @@ def test_no_bit_depends_on_threads_or_on_company(monkeypatch: pytest.MonkeyPatch
     q, table = (rng.normal(size=(n, 37)).astype(np.float32) for n in (213, 1001))
     shut = Ragged.of(some_rows(rng, 213, 100))
     alone = topk(q, table, 9, exclude=shut)
-    monkeypatch.setattr(threads, "ENOUGH", 1)
-    monkeypatch.setattr(threads, "cores", lambda: 3)
+    monkeypatch.setattr(module, "DENSE", 1)
+    monkeypatch.setattr(spread, "WORTH", 1)
+    monkeypatch.setattr(spread, "most", lambda: 3)
     for a, b in zip(alone, topk(q, table, 9, exclude=shut), strict=True):
         np.testing.assert_array_equal(a, b)
     # Neither the other requests of a batch nor the other items looked at change a score.
@@ -102,7 +102,7 @@ def test_no_bit_depends_on_threads_or_on_company(monkeypatch: pytest.MonkeyPatch
         np.testing.assert_array_equal(values[:, ::2], values[:, 1::2])
     scores = q @ table.T
     shared = topk_scores(scores.copy(), 5)
-    monkeypatch.setattr(threads, "cores", lambda: 1)
+    monkeypatch.setattr(spread, "most", lambda: 1)
     np.testing.assert_array_equal(shared[0], topk_scores(scores.copy(), 5)[0])
 
 
@@ -112,18 +112,3 @@ def test_scores_are_the_products() -> None:
     for n in (1, 2, 3, 20):
         found, values = topk(q[:n].astype(np.float32), table.astype(np.float32), 20)
         np.testing.assert_allclose(values, np.take_along_axis(q[:n] @ table.T, found, 1), rtol=1e-5, atol=1e-5)
-
-
-def test_small_work_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Any] = []
-    monkeypatch.setattr(threads, "ThreadPoolExecutor", lambda n: made.append(n))
-    monkeypatch.setattr(threads, "cores", lambda: 64)
-    threads.spread(lambda a, b: None, 1000, threads.ENOUGH)
-    assert not made
-    calls: list[tuple[int, int]] = []
-    monkeypatch.undo()
-    monkeypatch.setattr(threads, "cores", lambda: 3)
-    threads.spread(lambda a, b: calls.append((a, b)), 1000, 1e15)
-    assert sorted(calls)[0][0] == 0
-    assert sum(b - a for a, b in calls) == 1000
-    assert len(calls) > 3

@@ -65,3 +65,16 @@ def test_vectors_are_made_for_whoever_asks_and_moving_them_moves_the_scores() ->
 def test_shared_items_are_scored_for_every_row() -> None:
     query, table, codes = torch.randn(4, 6), torch.randn(9, 6), torch.tensor([[2, 7]])
     torch.testing.assert_close(scores_at(query, table, codes), query @ table[[2, 7]].T)
+
+
+@given(st.integers(2, 9), st.integers(1, 12), st.integers(1, 9), st.integers(1, 70), st.integers(0, 999))
+@settings(max_examples=40, deadline=None)
+def test_asking_for_the_vectors_changes_no_bit(b: int, items: int, n: int, d: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    query, table = torch.randn(b, d, requires_grad=True), torch.randn(items, d, requires_grad=True)
+    codes, weight = torch.randint(0, items, (b, n)), torch.randn(b, n)
+    reps = Drawn({"query": query}, table, codes)
+    few, all_of_them = drawn_scores(query, reps), drawn_scores(query, whole(reps))
+    assert torch.equal(few, all_of_them)
+    slopes = lambda scores: torch.autograd.grad((scores * weight).sum(), (query, table))
+    assert all(torch.equal(a, e) for a, e in zip(slopes(few), slopes(all_of_them), strict=True))

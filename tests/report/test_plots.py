@@ -97,7 +97,7 @@ def test_the_table_holds_the_figures_of_the_plot() -> None:
     assert len(rows) == 6
     head, rows = table_of(plot("heat"))
     assert head == ["", "1", "2", "4"]
-    assert rows[1] == ["two", "0.3", "–", "0.5"]
+    assert rows[1] == ["two", "0.3", "n/a", "0.5"]
 
 
 def test_intervals_are_drawn_in_their_order() -> None:

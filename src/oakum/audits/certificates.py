@@ -32,7 +32,7 @@ class Certified(Probe):
 
     def ask(self, bench: Bench, trial: Trial, fitted: Any) -> Mapping[str, NDArray[Any]]:
         """certified, few, plain, found, smoothed [requests]: the verdicts, and 1 / place of the item whose words were typed in
-        the plain and in the smoothed list (0 beyond `k`); bound: o_d of all documents of the lists; slack []."""
+        the plain and in the smoothed list (0 beyond `k`); bound: o_d of all documents of the lists; slack [1]."""
         from oakum.defences.certdr import CertDR, Smoothed
 
         data = bench.dataset(trial.data)
@@ -67,7 +67,7 @@ class Certified(Probe):
         table = np.array(rows, np.float64).reshape(-1, 5)
         names = ("certified", "few", "plain", "found", "smoothed")
         out = {n: table[:, c] for c, n in enumerate(names)}
-        return {**out, "bound": np.concatenate(bounds) if bounds else np.empty(0), "slack": np.array(slack)}
+        return {**out, "bound": np.concatenate(bounds) if bounds else np.empty(0), "slack": np.array([slack])}
 
 
 class CertificateAudit(Audit):
@@ -143,7 +143,7 @@ class CertificateAudit(Audit):
                     "promise": "bound o_d, median and 90 %",
                     "certified": f"{np.median(bound):.2f}, {np.quantile(bound, 0.9):.2f}",
                 },
-                {"promise": "slack of the draws", "certified": f"{float(result.found['slack']):.3f}"},
+                {"promise": "slack of the draws", "certified": f"{float(result.found['slack'][0]):.3f}"},
                 {
                     "promise": "typed item found, mean 1 / place",
                     "certified": f"{within(estimate(found, seed=subject.seed))} plain, "

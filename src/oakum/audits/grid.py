@@ -90,26 +90,31 @@ class Grid(PoisoningDrill):
             for d in defences
             for a in self.attacks
         ]
-        most = lambda s, d: max((cells[s, a, d] for a in self.attacks), key=lambda e: e.value)
+        # What an attack won: nothing where its interval overlaps the one before.
+        won = lambda s, e: 0.0 if e.overlaps(clean[s]) else max(0.0, e.value - clean[s].value)
+        most = lambda s, d: max((cells[s, a, d] for a in self.attacks), key=lambda e: (won(s, e), e.value))
         worst = lambda s, d: most(s, d).value
+        rank = lambda s, d: (won(s, most(s, d)), worst(s, d))
         offered = {s: [d for d in defences if (s, d) not in why_not] for s in slugs}
-        best = {s: min(ds, key=lambda d: worst(s, d)) for s, ds in offered.items()}
-        open_ = max(best, key=lambda s: worst(s, best[s]))
+        best = {s: min(ds, key=lambda d: rank(s, d)) for s, ds in offered.items()}
+        open_ = max(best, key=lambda s: rank(s, best[s]))
         left = worst(open_, best[open_])
-        bare = max(best, key=lambda s: worst(s, NONE))
+        bare = max(best, key=lambda s: rank(s, NONE))
         said = "; ".join(
             f"{s}: {d} ({percent(worst(s, NONE), 2)} → {percent(worst(s, d), 2)})" for s, d in best.items()
         )
         loss = 1 - goodness(left, 0.20, 0.01)
+        if not won(open_, most(open_, best[open_])):
+            loss = min(loss, 0.2)
         over = {(s, d): most(s, d) for s, ds in offered.items() for d in ds}
-        plots = [_heat("Exposure under the worst technique, %", "defence", slugs, defences, over)]
+        deepest = 100 * max(e.value for e in cells.values())
+        plots = [_heat("Exposure under the worst technique, %", "defence", slugs, defences, over, deepest)]
         for d in defences:
             never = ", ".join(s for s in slugs if (s, d) in why_not)
             title = "Exposure without a defence, %" if d == NONE else f"Exposure with {d} in front, %"
             title += f" (n/a: does not apply to {never})" if never else ""
-            plots.append(
-                _heat(title, "technique", slugs, self.attacks, {(s, a): e for (s, a, x), e in cells.items() if x == d})
-            )
+            mine = {(s, a): e for (s, a, x), e in cells.items() if x == d}
+            plots.append(_heat(title, "technique", slugs, self.attacks, mine, deepest))
         return Finding(
             slug=self.slug,
             title=self.title,
@@ -118,8 +123,8 @@ class Grid(PoisoningDrill):
             loss=loss,
             sentence=(
                 f"{len(self.attacks)} techniques on {len(offered)} systems with {percent(top)} fake accounts: undefended, the worst "
-                f"cell is {bare} with {percent(worst(bare, NONE), 2)} of genuine lists; with the best defence a system, the worst "
-                f"that is left is {open_} with {percent(left, 2)}."
+                f"cell is {bare}, where {percent(clean[bare].value, 2)} of genuine lists become {percent(worst(bare, NONE), 2)}; with the "
+                f"best defence a system, the worst that is left is {open_}, {percent(clean[open_].value, 2)} to {percent(left, 2)}."
             ),
             measure=(
                 f"T-HR@{self.k} of {self.targets} cold targets, mean over {self.seeds} seed(s); the same threat, budget, people "
@@ -143,14 +148,21 @@ class Grid(PoisoningDrill):
 
 
 def _heat(
-    title: str, label: str, slugs: Sequence[str], columns: Sequence[str], cells: Mapping[tuple[str, str], Estimate]
+    title: str,
+    label: str,
+    slugs: Sequence[str],
+    columns: Sequence[str],
+    cells: Mapping[tuple[str, str], Estimate],
+    deepest: float,
 ) -> Plot:
-    """A row a system, a column a technique or a defence, per cent with their intervals; nothing where a cell does not apply."""
+    """A row a system, a column a technique or a defence, per cent with their intervals; nothing where a cell does not apply.
+    deepest: the value of the deepest colour, the same for all maps of a grid."""
     none = Estimate(float("nan"), float("nan"), float("nan"), 0)
     series = [
         {
             "name": s,
             "x": [c.removesuffix("-profiles") for c in columns],
+            "scale": [0.0, deepest],
             **{
                 part: [100 * getattr(cells.get((s, c), none), name) for c in columns]
                 for part, name in (("y", "value"), ("low", "low"), ("high", "high"))

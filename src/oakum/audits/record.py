@@ -27,7 +27,7 @@ class Cure:
 @dataclass(frozen=True, kw_only=True)
 class Plot:
     """Figures that people would rather look at. kind: bars (labels, values with intervals), lines (x, y by series,
-    with low and high), heat (rows × columns) or points (a map: x, y, names, and labels where a point is named in the
+    with low and high), heat (rows × columns; `scale` of the first row: what the lightest and the deepest colour mean) or points (a map: x, y, names, and labels where a point is named in the
     drawing). alt: the sentence a screen reader says."""
 
     kind: Literal["bars", "lines", "heat", "points"]

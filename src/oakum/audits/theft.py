@@ -32,7 +32,7 @@ class Copied(Probe):
     epochs: Annotated[int, Range(1), "passes of the copy over the lists"] = 20
 
     def ask(self, bench: Bench, trial: Trial, fitted: Any) -> Mapping[str, NDArray[Any]]:
-        """agr [budgets, people], spent [budgets], first [people, 10]: the victim's own lists."""
+        """agr, agr1 [budgets, people]: of the first ten places and of the first; spent [budgets], first [people, 10]: the victim's own lists."""
         from oakum.attacks.extraction.few_shot import FewShot
         from oakum.attacks.imitate import likeness
 
@@ -40,15 +40,17 @@ class Copied(Probe):
         people = bench.users[: self.people]
         asked = Queries(np.full(len(people), -1, np.int32), data.histories.take(people))
         technique = FewShot(k=self.places, epochs=self.epochs, embedding_dim=32)
-        alike, spent = [], []
+        alike, first, spent = [], [], []
         for count in self.queries:
             made: Any = propose(
                 technique, data, Goal((), "copy"), Budget(queries=count), seed=trial.seed, victim=fitted
             )
-            alike.append(likeness(fitted, made.change.fitted, asked, (10,))["agr@10"])
+            found = likeness(fitted, made.change.fitted, asked)
+            alike.append(found["agr@10"])
+            first.append(found["agr@1"])
             spent.append(made.cost.queries)
-        first = fitted.rank(asked, 10).items
-        return {"agr": np.stack(alike), "spent": np.array(spent, np.int64), "first": first}
+        shown = fitted.rank(asked, 10).items
+        return {"agr": np.stack(alike), "agr1": np.stack(first), "spent": np.array(spent, np.int64), "first": shown}
 
 
 class TheftAudit(Audit):
@@ -99,6 +101,7 @@ class TheftAudit(Audit):
             return not_measured(self, system.slug, long.refused or "It answers no stranger, so a thief gets no lists.")
         found = [estimate(v, seed=subject.seed) for v in long.found["agr"]]
         spent = [int(n) for n in long.found["spent"]]
+        top_place = [estimate(v, seed=subject.seed) for v in long.found["agr1"]]
         blind = estimate(best_sellers_alike(long.found["first"], subject), seed=subject.seed)
         price = budget_to_harm(spent, [e.value for e in found], harm=self.alike)
         top = found[-1]
@@ -141,12 +144,21 @@ class TheftAudit(Audit):
             clean=blind,
             attacked=top,
             evidence=[
-                {"questions": 0, "agreement@10": within(blind), "copy": "best-sellers"},
+                {"questions": 0, "agreement@10": within(blind), "agreement@1": "", "copy": "best-sellers"},
                 *(
-                    {"questions": n, "agreement@10": within(e), "copy": f"from lists of {self.places}"}
-                    for n, e in zip(spent, found, strict=True)
+                    {
+                        "questions": n,
+                        "agreement@10": within(e),
+                        "agreement@1": within(one),
+                        "copy": f"from lists of {self.places}",
+                    }
+                    for n, e, one in zip(spent, found, top_place, strict=True)
                 ),
-                *({"questions": spent[-1], "agreement@10": within(c.after), "copy": c.slug} for c in cures if c.after),
+                *(
+                    {"questions": spent[-1], "agreement@10": within(c.after), "agreement@1": "", "copy": c.slug}
+                    for c in cures
+                    if c.after
+                ),
             ],
             plots=[
                 Plot(

@@ -137,8 +137,28 @@ def _ranker(context: Context, **settings: Any) -> Any:
     return spec.wrap(fitted, data), queries
 
 
-def attacked(context: Context, count: int = 20, k: int = 5, tries: int = 500, threshold: float = 0.75) -> Outcome:
+def attacked(
+    context: Context, count: int = 12, k: int = 5, tries: int = 500, thresholds: tuple[float, ...] = (0.4, 0.35)
+) -> Outcome:
     """A greedy substitution attack on the smoothed ranker, on certified and on uncertified lists."""
+    total = {kind: {True: 0, False: 0} for kind in ("lists", "broken")}
+    for threshold in thresholds:
+        for kind, found in zip(total, _attacked(context, count, k, tries, threshold), strict=True):
+            for certified, number in found.items():
+                total[kind][certified] += number
+    lists, broken = total["lists"], total["broken"]
+    return Outcome(
+        f"broken: {broken[True]} of {lists[True]} certified lists, {broken[False]} of {lists[False]} uncertified "
+        f"(k = {k}, t = {' and '.join(map(str, thresholds))}, {tries} tries a document)",
+        broken[True] == 0 and lists[True] > 0 and broken[False] > 0,
+        ""
+        if broken[False]
+        else "Most lists lack a proof because of the slack of the draws alone, not of their synonyms.",
+    )
+
+
+def _attacked(context: Context, count: int, k: int, tries: int, threshold: float) -> Any:
+    """Lists and broken lists under one threshold, by whether they are certified."""
     from oakum.attacks.text.tokens import Edit, Effort, token_search
 
     ranker, queries = _ranker(context, threshold=threshold, samples=1000)
@@ -162,18 +182,15 @@ def attacked(context: Context, count: int = 20, k: int = 5, tries: int = 500, th
             _, trace = token_search(value, start, options, Effort(steps=1, evaluations=tries))
             reached = reached or trace.values[-1] > found.f[k - 1]
         broken[found.certified] += int(reached)
-    return Outcome(
-        f"broken: {broken[True]} of {lists[True]} certified lists, {broken[False]} of {lists[False]} uncertified "
-        f"(k = {k}, t = {threshold}, {tries} tries a document)",
-        broken[True] == 0 and lists[True] > 0 and broken[False] > 0,
-    )
+    return lists, broken
 
 
-def share(context: Context, k: int = 10, count: int = 225) -> Outcome:
-    """CRQ@k by threshold, by both rules, and the bounds."""
+def share(context: Context, k: int = 10, count: int = 60) -> Outcome:
+    """CRQ@k by threshold, by both rules, and the bounds. Above 0.5 no two words of Cranfield share a component that is cut,
+    so nothing moves; the vectors are not made unit again, hence the low thresholds. count: requests, 225 in all."""
     rows, told = [], []
-    for threshold in (0.9, 0.75, 0.6):
-        ranker, queries = _ranker(context, threshold=threshold)
+    for threshold in (0.6, 0.4, 0.35, 0.3):
+        ranker, queries = _ranker(context, threshold=threshold, samples=1000)
         found = [ranker.certify(q, k) for q in queries[:count]]
         free = [f.margin + f.slack > 0 for f in found]
         o = np.concatenate([f.bound for f in found])
@@ -183,7 +200,7 @@ def share(context: Context, k: int = 10, count: int = 225) -> Outcome:
             f"t {threshold}: {tight:.1%} (authors' rule {plain:.1%}; without slack {rows[-1][2]:.1%}), o_d median "
             f"{np.median(o):.2f}, 90 % {np.quantile(o, 0.9):.2f}"
         )
-    falls = all(a[2] >= b[2] for a, b in pairwise(rows))
+    falls = all(a[2] >= b[2] for a, b in pairwise(rows)) and rows[0][2] > rows[-1][2]
     return Outcome(f"CRQ@{k} " + "; ".join(told), falls and all(t >= p for t, p, _ in rows))
 
 

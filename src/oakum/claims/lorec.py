@@ -9,7 +9,8 @@ from typing import Any
 from oakum.claims.base import Claim, Context, Outcome
 
 EPOCHS = 40
-LOOKS: dict[str, Any] = {"begin": 10, "every": 2, "width": 32, "batch_size": 256, "max_length": 50}
+#: The smaller form: the detector passes once over everybody after each epoch (the full form twice: passes=2).
+LOOKS: dict[str, Any] = {"begin": 10, "every": 2, "passes": 1, "width": 32, "batch_size": 256, "max_length": 50}
 
 
 # --- without training -----------------------------------------------------------------------------------------------
@@ -117,13 +118,13 @@ def _case(data_dir: Any, name: str, people: int, technique: str, seed: int) -> C
 
 @cache
 def _fit(data_dir: Any, name: str, people: int, technique: str, seed: int, alignment: float | None) -> Any:
-    """SASRec over the log with planted accounts; alignment None: undefended. -> T-HR@50, HR@10 and the plug-in."""
+    """SASRec over the log with planted accounts; alignment None: undefended. -> T-HR@50, HR@10 by person and the plug-in."""
     import numpy as np
 
     from oakum.attacks.base import owned_by
     from oakum.attacks.drill import exposures
+    from oakum.claims.common import values_by_user
     from oakum.engine.fit import fit
-    from oakum.metrics import measure
     from oakum.models.sequential.sasrec import SASRec
     from oakum.plugins.lorec import LoRec
 
@@ -132,13 +133,12 @@ def _fit(data_dir: Any, name: str, people: int, technique: str, seed: int, align
     plan = {"epochs": EPOCHS, "batch_size": 64, "patience": 0, "learning_rate": 3e-3}
     plugins = [] if alignment is None else [LoRec(alignment=alignment, **LOOKS)]
     fitted = fit(spec, case.poisoned, plan=plan, plugins=plugins, seed=seed)
-    train, truth = case.split.train, case.split.truth()
+    train = case.split.train
     genuine = np.flatnonzero(train.user_counts > 0).astype(np.int32)
     owned = owned_by(train, [case.split.test])[genuine]
     hits = exposures(fitted, genuine, train, case.goal.codes, owned, (50,))["t_hr@50"]
-    ranking = fitted.rank(truth.queries, 10, where=truth.filter(), fallback=True)
-    accuracy = float(np.mean(measure(ranking, truth, ["hit_rate@10"])["hit_rate@10"]))
-    return float(np.nanmean(hits)), accuracy, fitted.plugins[0] if plugins else None
+    right = values_by_user(fitted, case.split, "hit_rate@10")
+    return float(np.nanmean(hits)), right, fitted.plugins[0] if plugins else None
 
 
 def _auc(p: Any, people: int) -> float:
@@ -160,9 +160,11 @@ def unseen(name: str, people: int) -> Any:
         from oakum.plugins.lorec import weight_of
 
         at = (context.folder(name), name, people, "bandwagon-profiles", context.seed)
-        n = _case(*at).split.train.num_users
-        plain, kept, _ = _fit(*at, None)
-        left, after, plugin = _fit(*at, 1.0)
+        case = _case(*at)
+        n = case.split.train.num_users
+        plain, before, _ = _fit(*at, None)
+        left, then, plugin = _fit(*at, 1.0)
+        kept, after = float(before.mean()), float(then.mean())
         w = weight_of(plugin.evidence).numpy()
         area = _auc(plugin.scores(), n)
         lower = float(w[n:].mean()) < float(w[:n].mean())
@@ -172,10 +174,43 @@ def unseen(name: str, people: int) -> Any:
             f"mean w planted {w[n:].mean():.3f}, genuine {w[:n].mean():.3f} ({int((w[:n] < 1).sum())} of {n} below 1); AUC {area:.3f}; "
             f"T-HR@50 {plain:.4f} to {left:.4f}; HR@10 {kept:.4f} to {after:.4f}",
             not missed,
-            f"Short of it: {', '.join(missed)}; {len(w) - n} planted accounts." if missed else "",
+            _why_short(missed, before, then, len(w) - n, case) if missed else "",
         )
 
     return measure
+
+
+def _why_short(missed: list[str], before: Any, after: Any, planted: int, case: Case) -> str:
+    """What falls short, and what this run can say of it."""
+    import numpy as np
+
+    from oakum.claims.common import apart
+
+    lengths = case.split.train.histories.lengths
+    why = f"Short of it: {', '.join(missed)}; {planted} planted accounts of {np.median(lengths):.0f} events a person in the middle."
+    gap = apart([after], [before])
+    if "HR" in missed:
+        says = "holds 0, so chance may do as much" if gap.low <= 0 <= gap.high else "leaves 0 out"
+        why += f" The paired difference of HR@10, {gap}, {says}."
+    if "AUC" in missed:
+        why += " Short histories give the detector little to read; few accounts reach the four flags after which weight is lost."
+    return why
+
+
+def _text_alone(context: Context, technique: str) -> float:
+    """AUC of planted accounts by the text of their histories alone: nearest of two centres, the people's and that of
+    accounts made by the taught technique."""
+    import numpy as np
+
+    from oakum.backends.embed import history_vectors
+    from oakum.plugins.lorec import LoRec, teach
+
+    case = _case(context.folder("movielens-100k"), "movielens-100k", 943, technique, context.seed)
+    spec, n = LoRec(**LOOKS), case.split.train.num_users
+    own = history_vectors(case.poisoned, case.poisoned.histories.tail(spec.max_length), spec.encoder)
+    known = history_vectors(case.poisoned, teach(case.poisoned, spec.teachers, spec.share), spec.encoder)
+    axis = known.mean(0) - own.mean(0)
+    return _auc(np.asarray(own @ axis), n)
 
 
 def alignment_carries(context: Context) -> Outcome:
@@ -188,9 +223,16 @@ def alignment_carries(context: Context) -> Outcome:
         for a in (1.0, 0.0)
     }
     drop = {t: found[t, 1.0] - found[t, 0.0] for t in ("random-profiles", "bandwagon-profiles")}
+    holds = drop["bandwagon-profiles"] > max(0.0, drop["random-profiles"])
+    alone = {t: _text_alone(context, t) for t in drop}
     return Outcome(
         "; ".join(f"{t}: AUC {found[t, 1.0]:.3f} with text, {found[t, 0.0]:.3f} without" for t in drop),
-        drop["bandwagon-profiles"] > max(0.0, drop["random-profiles"]),
+        holds,
+        ""
+        if holds
+        else "The mean of a small sentence encoder's title vectors says less of the unseen accounts than of the taught ones: by that "
+        f"text alone {', '.join(f'{t} AUC {a:.3f}' for t, a in alone.items())}. The paper's encoder is a large model that is "
+        "asked about the whole history (reads='prompt').",
     )
 
 
@@ -199,11 +241,14 @@ def clean_log(context: Context) -> Outcome:
     from oakum.plugins.lorec import weight_of
 
     at = (context.folder("movielens-100k"), "movielens-100k", 943, "", context.seed)
-    _, kept, _ = _fit(*at, None)
-    _, after, plugin = _fit(*at, 1.0)
+    _, before, _ = _fit(*at, None)
+    _, then, plugin = _fit(*at, 1.0)
+    kept, after = float(before.mean()), float(then.mean())
     below = int((weight_of(plugin.evidence) < 1).sum())
     return Outcome(
-        f"{below} of {plugin.people} people below weight 1; HR@10 {kept:.4f} to {after:.4f}", after >= 0.95 * kept
+        f"{below} of {plugin.people} people below weight 1; HR@10 {kept:.4f} to {after:.4f}",
+        after >= 0.95 * kept,
+        "" if after >= 0.95 * kept else "Genuine people are flagged too, and lose their weight.",
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +24,14 @@ from oakum.data.cells import (
 )
 from oakum.data.coding import repeated_pairs
 from oakum.data.columns import Roles, guess, plain
-from oakum.data.filling import merged, whole
+from oakum.data.filling import count_up, merged, whole
 from oakum.data.interactions import Interactions
 from oakum.data.issues import Issue, Judge
 from oakum.data.ragged import Ids
 from oakum.data.readers.table import Mistyped, Table
 from oakum.data.vocabulary import Vocabulary
 
+MANY = 4_000_000  # rows from which on columns are filled side by side
 _FIELDS = 200  # more context columns than this are features, not context
 
 
@@ -62,26 +65,32 @@ def assemble(tables: Sequence[Table], given: Mapping[str, str | None], judge: Ju
         found = f"the columns {', '.join(tables[0].schema())[:200]} and no rows"
         judge.fail(Issue(tables[0].where, found, "There is nothing to learn from."))
     left_out = [taken.judged(judge, notes) for taken in read]
+    roles = [role for role in ("user", "item") if read[0].rows and all(getattr(t, role) is not None for t in read)]
+    with threads(read[0].rows) as each:
+        coding = lambda role: merged([getattr(t, role).finish(out) for t, out in zip(read, left_out, strict=True)])
+        found_codes = dict(zip(roles, each(coding, roles), strict=True))
     vocabularies, codes = [], []
     for role in ("user", "item"):
-        own = [getattr(taken, role) for taken in read]
-        if None in own or not read[0].rows:
+        if role not in found_codes:
             vocabularies.append(Vocabulary.of([]))
             codes.append([np.full(taken.rows, -1, np.int32) for taken in read])
             continue
-        coded, ids = merged([cells.finish(out) for cells, out in zip(own, left_out, strict=True)])
+        coded, ids = found_codes[role]
         vocabulary = Vocabulary(ids.rename("id"))
         if len(vocabulary) == 1:
             found = f"every row has the same {role} ({ids[0]!r}), so there is nothing to learn"
             cure = f"If this is the wrong column, say which holds the {role} with {role}=NAME."
-            judge.fail(Issue(tables[0].where, found, cure, column=own[0].name))
+            judge.fail(Issue(tables[0].where, found, cure, column=getattr(read[0], role).name))
         vocabularies.append(vocabulary)
         codes.append(coded)
     both = len(vocabularies[0]) > 0 and len(vocabularies[1]) > 0
-    twice = repeated_pairs(codes[0][0], codes[1][0], len(vocabularies[1])) if both else 0
+    rows = np.empty(read[0].rows, np.int64)  # the row ids, whose memory serves for counting first
+    twice = _repeated(codes[0][0], codes[1][0], len(vocabularies[1]), rows) if both else 0
     parts, start = [], 0
     for n, taken in enumerate(read):
-        parts.append(taken.events(codes[0][n], codes[1][n], start, notes))
+        rows = rows if n == 0 else np.empty(taken.rows, np.int64)
+        count_up(rows, start)
+        parts.append(taken.events(codes[0][n], codes[1][n], rows, notes))
         start += taken.rows
     if twice:
         notes.append(
@@ -90,6 +99,24 @@ def assemble(tables: Sequence[Table], given: Mapping[str, str | None], judge: Ju
             "models of who had what merge them."
         )
     return Coded(parts, vocabularies[0], vocabularies[1], list(dict.fromkeys(notes)))
+
+
+def _repeated(users: Ids, items: Ids, num_items: int, spare: NDArray[np.int64]) -> int:
+    if len(users) and min(users.min(), items.min()) < 0:
+        known = (users >= 0) & (items >= 0)
+        return repeated_pairs(users[known], items[known], num_items)
+    return repeated_pairs(users, items, num_items, spare)
+
+
+@contextmanager
+def threads(rows: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """A `map` over threads, as many as polars has and at most four, where there are rows enough; else the plain one."""
+    n = min(4, pl.thread_pool_size()) if rows >= MANY else 1
+    if n < 2:
+        yield map
+        return
+    with ThreadPoolExecutor(n) as pool:
+        yield pool.map
 
 
 @dataclass
@@ -130,10 +157,11 @@ class Taken:
         out.context = {name: ContextCells(name, distinct) for name in fields}
         columns = [c for c in (out.user, out.item, out.value, out.time, out.position) if c is not None]
         columns = [*columns, *out.context.values()]
-        for part in table.batches([c.name for c in columns], loosely=loosely):
-            out.rows += len(part)
-            for column in columns:
-                column.add(part[column.name])
+        with threads(room) as each:
+            for part in table.batches([c.name for c in columns], loosely=loosely):
+                out.rows += len(part)
+                for _ in each(lambda column, part=part: column.add(part[column.name]), columns):
+                    pass
         return out
 
     def judged(self, judge: Judge, notes: list[str]) -> NDArray[np.int64]:
@@ -144,8 +172,8 @@ class Taken:
                 cells.judged(self.table, judge)
         return judge.dropped(self.rows, self.table.where, notes)
 
-    def events(self, users: Ids, items: Ids, start: int, notes: list[str]) -> Interactions:
-        """The log of this table, whose row ids begin at `start`; columns are let go of as their arrays stand."""
+    def events(self, users: Ids, items: Ids, rows: NDArray[np.int64], notes: list[str]) -> Interactions:
+        """The log of this table, with these row ids."""
         values = self.value.finish() if self.value is not None else None
         moments = self.time.finish(notes) if self.time is not None else None
         context: dict[str, NDArray[Any]] = {}
@@ -169,7 +197,7 @@ class Taken:
                 notes.append(f"Left out '{name}': neither numbers nor a category of fewer than {DISTINCT} values.")
             else:
                 context[_free_name(plain(name) or name, context)] = kept
-        log = Interactions(users, items, values, moments, np.arange(start, start + self.rows, dtype=np.int64), context)
+        log = Interactions(users, items, values, moments, rows, context)
         known = np.ones(self.rows, bool)
         for cells, coded in ((self.user, users), (self.item, items)):
             if cells is not None:

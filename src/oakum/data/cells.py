@@ -105,12 +105,12 @@ class NumberCells(Column):
             self.mark("found {cell}, expected a number", part, wrong)
             self.mark("found nothing, expected a number", part, missing & ~wrong)
         out = exact.cast(pl.Float32)
-        if not kind.is_integer() and kind != pl.Boolean:
-            infinite = ~out.is_finite().fill_null(True)
-            if infinite.any():
-                self.mark("found {cell}, which is no finite number", part, infinite)
+        finite = True
         for block in blocks(out.fill_null(0) if out.null_count() else out):
             self._out.more(len(block))[:] = block
+            finite = finite and bool(np.isfinite(block).all())
+        if not finite:
+            self.mark("found {cell}, which is no finite number", part, ~out.is_finite().fill_null(True))
         self.rows += len(part)
 
     def finish(self) -> NDArray[np.float32]:

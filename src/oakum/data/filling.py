@@ -15,7 +15,7 @@ from oakum.data.ragged import Ids
 FEW = 200_000  # rows that are held as they are: below it, coding in batches costs more than it saves
 _WIDE = 2**31 - 2  # differences that int32 holds
 _SPAN = 1 << 23  # a table of so many places is cheaper than hashing, even for few rows
-_BLOCK = 1 << 16
+_BLOCK = 1 << 15
 
 
 class Buffer:
@@ -48,6 +48,13 @@ def blocks(part: pl.Series) -> Iterator[NDArray[Any]]:
     """The numbers of a column without nulls, as they lie in memory."""
     for chunk in part.get_chunks() if part.n_chunks() > 1 else (part,):
         yield chunk.to_numpy()
+
+
+def count_up(out: NDArray[np.int64], start: int) -> None:
+    """Write start, start + 1, ... without a second array of that size."""
+    for low in range(0, len(out), _BLOCK):
+        block = out[low : low + _BLOCK]
+        block[:] = np.arange(start + low, start + low + len(block))
 
 
 class IdColumn:
@@ -109,7 +116,7 @@ def replaced(codes: Ids, place: NDArray[np.int32]) -> Ids:
     table = np.append(place, np.int32(-1)).astype(np.int32)
     for start in range(0, len(codes), _BLOCK):
         block = codes[start : start + _BLOCK]
-        block[:] = table[block]
+        block[:] = table[block.astype(np.intp)]
     return codes
 
 
@@ -183,21 +190,23 @@ class _Numbers:
 
     def _looked_up(self, codes: Ids, span: int, gaps: NDArray[np.int64] | None) -> tuple[Ids, pl.Series]:
         assert self.base is not None
-        shift = np.int32(self.base - self.low)
+        shift = self.base - self.low
         there = np.zeros(span, bool)
         if gaps is not None:
             kept = np.ones(len(codes), bool)
             kept[gaps] = False
-        for start in range(0, len(codes), _BLOCK):
-            block = codes[start : start + _BLOCK]
-            block += shift
-            there[block if gaps is None else block[kept[start : start + _BLOCK]]] = True
+        for start in range(0, len(codes), _BLOCK):  # NumPy looks up far faster by its own kind of integers
+            at = codes[start : start + _BLOCK].astype(np.intp)
+            at += shift
+            there[at if gaps is None else at[kept[start : start + _BLOCK]]] = True
         ids = np.flatnonzero(there)
         place = np.empty(span, np.int32)
         place[ids] = np.arange(len(ids), dtype=np.int32)
         for start in range(0, len(codes), _BLOCK):
             block = codes[start : start + _BLOCK]
-            np.take(place, block, out=block, mode="clip")
+            at = block.astype(np.intp)
+            at += shift
+            np.take(place, at, out=block, mode="clip")
         if gaps is not None:
             codes[gaps] = -1
         return codes, pl.Series("id", ids + self.low, dtype=pl.Int64)
@@ -210,29 +219,23 @@ class _Words:
         from oakum.data.hashing import Words
 
         self.buffer = Buffer(np.int32, room)
-        self.words = Words()
-        self.names: list[pl.Series] = []
+        self.words: Any = Words()
 
     def add(self, part: pl.Series) -> None:
         for start in range(0, len(part), _BLOCK):
             block = part.slice(start, _BLOCK)
-            filled = block.drop_nulls() if block.null_count() else block
-            joined = filled.str.join("").item() if len(filled) else ""
-            text = np.frombuffer(joined.encode(), np.uint8)
-            lengths = filled.str.len_bytes().cast(pl.Int64).to_numpy()
             out = self.buffer.more(len(block))
-            if len(filled) == len(block):
-                fresh = self.words.code(text, lengths, out)
-            else:
-                own = np.empty(len(filled), np.int32)
-                fresh = self.words.code(text, lengths, own)
+            if block.null_count():
+                own = np.empty(len(block) - block.null_count(), np.int32)
+                self.words.code(block.drop_nulls(), own)
                 out[:] = -1
                 out[block.is_not_null().to_numpy()] = own
-            if len(fresh):
-                self.names.append(filled.gather(fresh))
+            else:
+                self.words.code(block, out)
 
     def finish(self) -> tuple[Ids, pl.Series]:
-        ids = as_ids(whole(self.names) if self.names else pl.Series([], dtype=pl.String)).rename("id")
+        ids = as_ids(self.words.texts()).rename("id")
+        self.words = None
         order = ids.arg_sort().to_numpy()
         place = np.empty(len(ids), np.int32)
         place[order] = np.arange(len(ids), dtype=np.int32)

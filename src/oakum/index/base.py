@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from oakum.data import Filter, Ids, Ragged, Ranking
 from oakum.errors import DataError, ParameterError, nearest
+from oakum.kernels.lists import packed
 from oakum.kernels.topk import tie_ranks, topk
 from oakum.seeds import generator
 
@@ -84,6 +85,11 @@ class Passing:
         out = np.zeros(self.total, bool)
         out[self.rows] = True
         return out
+
+    @cached_property
+    def bits(self) -> NDArray[np.int64]:
+        """Which pass, a bit each: see `packed`."""
+        return np.asarray(packed(self.rows, self.total))
 
     @cached_property
     def sample(self) -> NDArray[np.int32]:

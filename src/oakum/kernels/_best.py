@@ -29,7 +29,7 @@ def bits_of(key):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def cut(keys, items, base, size, k):  # type: ignore[no-untyped-def]
-    """Hoare's selection: the k largest of `size` keys from `base` on come first (1 <= k < size); the least of them."""
+    """Hoare's selection: the k largest of `size` keys from `base` on come first (1 <= k <= size); the least of them."""
     low, high = base, base + size - 1
     last = base + k - 1
     while low < high:

@@ -205,22 +205,6 @@ def first_bit(typing, bits):
 
 
 @intrinsic
-def fetch_ahead(typing, array, at):
-    """Ask for the cache line of an element that will be read soon."""
-    sig = types.void(array, types.int64)
-
-    def codegen(context, builder, signature, args):
-        place = _at(builder, _data(context, builder, signature.args[0], args[0]), args[1])
-        pointer = builder.bitcast(place, _I8.as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [pointer, *(ir.Constant(_I32, n) for n in (0, 3, 1))])
-        return context.get_dummy_value()
-
-    return sig, codegen
-
-
-@intrinsic
 def turn(typing, rows, places, at, shift, out, out_at, stride):
     """Eight components of eight rows, turned: component c of row j goes to `out_at + stride c + j`.
 

@@ -44,9 +44,9 @@ def _by_hash(key, rows):  # type: ignore[no-untyped-def]
         at[place[bucket]] = i
         place[bucket] += 1
     # Within a bucket: deal out once more by the bits that follow, then put the few of a place in order.
-    largest = np.int64(0)
+    largest = 0
     for b in range(1 << COARSE):
-        largest = max(largest, starts[b + 1] - starts[b])
+        largest = max(largest, int(starts[b + 1] - starts[b]))
     bits = 1
     while (1 << bits) < largest // 2:
         bits += 1
@@ -60,9 +60,9 @@ def _by_hash(key, rows):  # type: ignore[no-untyped-def]
         for f in range(1 << bits):
             fine[f + 1] += fine[f]
         for i in range(low, high):
-            f = np.int64((dealt[i] << np.uint64(COARSE)) >> np.uint64(64 - bits))  # type: ignore[assignment]
-            own_hash[fine[f]], own_at[fine[f]] = dealt[i], at[i]
-            fine[f] += 1
+            spot = np.int64((dealt[i] << np.uint64(COARSE)) >> np.uint64(64 - bits))
+            own_hash[fine[spot]], own_at[fine[spot]] = dealt[i], at[i]
+            fine[spot] += 1
         for i in range(high - low):
             z, p = own_hash[i], own_at[i]
             j = i - 1

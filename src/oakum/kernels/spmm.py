@@ -48,7 +48,7 @@ def _times(indptr, indices, values, x, base, rows, first, last, out):  # type: i
             at += 1
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True)  # products are rounded before they are added, as where a gradient is made of each first
 def _push(indptr, indices, values, rows, x, out):  # type: ignore[no-untyped-def]
     """out[indices[e]] += values[e] x[p] over the entries e of row rows[p], one row after the other."""
     width = x.shape[1]
@@ -62,12 +62,24 @@ def _push(indptr, indices, values, rows, x, out):  # type: ignore[no-untyped-def
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
 def _dots(query, table, codes, first, last, out):  # type: ignore[no-untyped-def]
     """out[r, c] = query[r] · table[codes[r, c]]."""
+    whole = codes.shape[1] - codes.shape[1] % 4
     for r in range(first, last):
-        for c in range(codes.shape[1]):
-            j, total = codes[r, c], out[r, c] * 0
-            for k in range(table.shape[1]):
-                total += query[r, k] * table[j, k]
-            out[r, c] = total
+        for p in range(0, whole, 4):  # four rows are fetched side by side
+            j, k, m, n = codes[r, p], codes[r, p + 1], codes[r, p + 2], codes[r, p + 3]
+            a = out[r, p] * 0
+            b, d, e = a, a, a
+            for c in range(table.shape[1]):
+                x = query[r, c]
+                a += x * table[j, c]
+                b += x * table[k, c]
+                d += x * table[m, c]
+                e += x * table[n, c]
+            out[r, p], out[r, p + 1], out[r, p + 2], out[r, p + 3] = a, b, d, e
+        for p in range(whole, codes.shape[1]):
+            j, a = codes[r, p], out[r, p] * 0
+            for c in range(table.shape[1]):
+                a += query[r, c] * table[j, c]
+            out[r, p] = a
 
 
 def times(

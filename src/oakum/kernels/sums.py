@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from oakum.kernels._lanes import ADDED, add_rows
-from oakum.kernels.threads import spread
+from oakum.kernels.spread import even, spread
 
 OFTEN = 4  # uses of an average row from which on a copy of those columns pays
 
@@ -32,11 +32,11 @@ def rows_times(left: sparse.csr_matrix, table: sparse.csr_matrix | NDArray[np.fl
     if isinstance(table, np.ndarray):
         dense = np.ascontiguousarray(table, np.float32)
         work: Any = partial(_columns if left.nnz > OFTEN * len(dense) else _dense, *own, dense, out)
-        spread(work, len(out), left.nnz * dense.shape[1])
+        spread(work, even(len(out), left.nnz * dense.shape[1]))
     else:
         right = table.tocsr()
         work = partial(_sparse, *own, right.indptr, right.indices, right.data.astype(np.float32, copy=False), out)
-        spread(work, len(out), out.size + 4 * int(np.diff(right.indptr)[left.indices].sum()))
+        spread(work, even(len(out), out.size + int(np.diff(right.indptr)[left.indices].sum())))
     return out
 
 

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def"
 """Exact top-k: products and selection in one pass; no users × items array ever exists, not even a block of one.
 
 A panel of 16 items is multiplied with hundreds of queries, 6 at a time, and the products are compared with each query's
@@ -19,14 +20,16 @@ from numpy.typing import NDArray
 
 from oakum.data import Ids, Ragged
 from oakum.kernels._best import WORST, bits_of, cut, finish, key_of, rising
-from oakum.kernels._lanes import ITEMS, LANES, QUERIES, fetch_ahead, first_bit, reaching, tile, tile_one, turn
-from oakum.kernels.threads import spread
+from oakum.kernels._lanes import ITEMS, LANES, QUERIES, first_bit, reaching, tile, tile_one, turn
+from oakum.kernels.spread import even, spread
+from oakum.kernels.tile import prefetch
 from oakum.seeds import keyed_hash
 
 TIE_KEY = 0x0AC0
 CACHE_BYTES = 1 << 19  # of queries and of what they keep: the part of a core's own cache that a group may fill
 ALL = np.empty(0, np.int32)  # in place of rows: every row of the table
 
+DENSE = 1e9  # multiplications of a dense kernel that are worth a thread: some twenty milliseconds
 SHORT = 128  # components: shorter rows end before the processor has seen a stream, so they are asked for ahead
 
 
@@ -46,9 +49,8 @@ def _search(  # type: ignore[no-untyped-def]
 ):
     """The best k of the rows of `table` for the queries start … stop - 1 (the only one, where it is `alone`); see `topk`.
 
-    queries, table: flat float32, d to a row. rows int32, rising: the rows to look at where `some`, all that the table holds where
-    `beside`. found int32 [q, k] and
-    values int32 [q, k] (bits of scores) are written.
+    queries, table: flat float32, d to a row. rows int32, rising: the rows to look at where `some`, and all that the table
+    holds where `beside`. found int32 [q, k] and values int32 [q, k] (bits of scores) are written.
     """
     total = len(rows) if some else len(table) // d
     room = min(2 * k + 32, max(total, k) + 1)
@@ -96,7 +98,7 @@ def _search(  # type: ignore[no-untyped-def]
             for j in range(p + ahead, min(p + ahead + ITEMS, total) if fetches else 0):
                 row = j if beside else np.int64(rows[j])
                 for c in range(0, d, 16):
-                    fetch_ahead(table, row * d + c)
+                    prefetch(table, row * d + c)
             if not alone:
                 for c in range(0, whole, LANES):
                     turn(table, places, 0, c, panel, c * ITEMS, ITEMS)
@@ -137,7 +139,7 @@ def _search(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _select(scores, m, k, ties, offsets, excluded, blank, some, found, values, start, stop):  # type: ignore[no-untyped-def]
+def _select(scores, m, k, ties, offsets, excluded, blank, some, found, values, start, stop):
     """The best k of each row of flat scores, m to a row, for the rows start … stop - 1; `blank` is read where `some`."""
     room = min(2 * k + 64, max(m, k) + 1)
     keys = np.empty(room, np.int64)
@@ -221,7 +223,7 @@ def topk_scores(
             found,
             values.view(np.int32),
         )
-        spread(work, len(scores), 2 * scores.size)
+        spread(work, even(len(scores), scores.size))
     return found, values
 
 
@@ -262,5 +264,5 @@ def topk(
         _search, asked.reshape(-1), table.reshape(-1), d, rows, some, beside or not some, k, own, *_shut(exclude, len(asked)), len(asked) == 1, group, found,
         values.view(np.int32),
     )  # fmt: skip
-    spread(work, len(asked), 2 * len(asked) * total * d)
+    spread(work, even(len(asked), len(asked) * total * d, worth=DENSE))
     return found, values

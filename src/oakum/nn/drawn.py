@@ -72,7 +72,14 @@ def whole(reps: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def drawn_scores(query: Tensor, reps: Mapping[str, Tensor]) -> Tensor:
-    """Scores of the drawn items [b, n]: from "negative" where somebody has asked for it, else from the table."""
+    """Scores of the drawn items [b, n]: from "negative" where somebody has asked for it, else from the table.
+
+    Both ways give the same numbers and the same gradients of the table to the last bit.
+    """
     if isinstance(reps, Drawn) and "negative" not in reps:
         return scores_at(query, reps.table, reps.codes)
-    return against(query, reps["negative"])
+    negative = reps["negative"]
+    if len(negative) != len(query):
+        return against(query, negative)
+    places = torch.arange(negative[..., 0].numel(), device=negative.device).view(negative.shape[:2])
+    return scores_at(query, negative.flatten(0, 1), places)

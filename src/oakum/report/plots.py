@@ -182,6 +182,8 @@ def _heat(axes: Any, plot: Plot) -> None:
     grid = [[_value(v) for v in s.get("y", ())] for s in plot.series]
     known = [v for row in grid for v in row if math.isfinite(v)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    if plot.series and "scale" in plot.series[0]:  # maps that are read beside each other share their colours
+        low, high = plot.series[0]["scale"]
     # Three digits of the largest, and the same number of decimals for all.
     digits = 2 - math.floor(math.log10(max(abs(low), abs(high)))) if max(abs(low), abs(high)) > 0 else 0
     digits = min(6, max(0, digits))

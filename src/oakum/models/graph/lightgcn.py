@@ -26,6 +26,7 @@ class LightGCN(BPRMF):
     """
 
     slug = "lightgcn"
+    l2: Annotated[float, Range(0, 100, search=(1e-6, 1e-2), log=True), "weight of the squares of the batch rows"] = 1e-4
     num_layers: Annotated[int, Range(0, 16, search=(1, 4)), "propagation layers L"] = 3
     draw: Annotated[Literal["events", "users"], "the reference draws users uniformly, then one of their items"] = (
         "users"
@@ -34,6 +35,10 @@ class LightGCN(BPRMF):
     def plan(self) -> Plan:
         """The reference's settings, with early stopping in place of the fixed 1000 epochs."""
         return Plan(learning_rate=1e-3, batch_size=2048, epochs=1000, evaluate_every=10)
+
+    def ordinary(self) -> Plan:
+        """The same: every change of its tables is one of all they are averaged into."""
+        return self.plan()
 
     def build(self, schema: Schema) -> LightGCNModel:
         """Empty tables of the right sizes."""
