@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,18 @@ def problem(rows: int, items: int, d: int, density: float, seed: int, kind: type
     return factors, gram, x.indptr, x.indices, ridge
 
 
+def worst_condition(
+    factors: np.ndarray, gram: np.ndarray, indptr: np.ndarray, indices: np.ndarray, ridge: np.ndarray, extra: float
+) -> float:
+    """The largest condition number of the rows' systems, in float64."""
+    q = [factors[indices[a:b]].astype(np.float64) for a, b in itertools.pairwise(indptr)]
+    unit = np.eye(factors.shape[1])
+    return max(
+        float(np.linalg.cond(gram.astype(np.float64) + extra * x.T @ x + r * unit))
+        for x, r in zip(q, ridge, strict=True)
+    )
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(1, 30),
@@ -46,7 +59,10 @@ def test_rows_equal_a_general_solver(
     assert found.dtype == kind
     assert found.shape == want.shape
     scale = np.abs(want).max() + 1e-12
-    np.testing.assert_allclose(found / scale, want / scale, atol=1e-10 if double else 5e-5)
+    # Fewer than eight rows are solved as they stand, whose rounding grows with the condition of the system; more rows in
+    # the basis of the Gram matrix, which takes most of it away.
+    rounding = 4 * np.finfo(np.float32).eps * worst_condition(*parts, extra) if rows < 8 else 0.0
+    np.testing.assert_allclose(found / scale, want / scale, atol=1e-10 if double else max(5e-5, rounding))
     many = weighted_rows(*parts, extra, target, steps=3 * d + 20)
     np.testing.assert_allclose(many / scale, want / scale, atol=1e-8 if double else 5e-4)
 
