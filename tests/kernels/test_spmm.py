@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from oakum.kernels import spmm
+from oakum.kernels import spmm, spread
 from oakum.kernels.spmm import push, times
 
 Case = tuple[sparse.csr_matrix, np.ndarray, np.ndarray]
@@ -59,6 +59,7 @@ def test_products_equal_the_sum_entry_by_entry(case: Case) -> None:
 @pytest.mark.parametrize("threads", [2, 3, 7])
 def test_threads_change_no_bit(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spmm, "LEAST", 1)
+    monkeypatch.setattr(spread, "cores", lambda: threads)
     rng = np.random.default_rng(0)
     matrix = sparse.random(50, 40, 0.2, "csr", np.float32, rng)
     x, base = rng.normal(size=(40, 8)).astype(np.float32), rng.normal(size=(50, 8)).astype(np.float32)
@@ -68,7 +69,8 @@ def test_threads_change_no_bit(threads: int, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_small_product_takes_no_second_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spmm, "ThreadPoolExecutor", None)
+    monkeypatch.setattr(spread, "cores", lambda: 16)
+    monkeypatch.setattr(spread, "ThreadPoolExecutor", None)
     matrix = sparse.identity(30, np.float32, "csr")
     x = np.ones((30, 4), np.float32)
     assert np.array_equal(times(matrix.indptr, matrix.indices, matrix.data, x, threads=16), x)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from oakum.kernels import spmm  # noqa: E402
+from oakum.kernels import spmm, spread  # noqa: E402
 from oakum.nn.drawn import Drawn, drawn_scores, scores_at, whole  # noqa: E402
 
 
@@ -38,6 +38,7 @@ def test_scores_can_be_differentiated_twice() -> None:
 
 def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spmm, "LEAST", 1)
+    monkeypatch.setattr(spread, "cores", lambda: 4)
     rng = np.random.default_rng(0)
     query, table = (rng.normal(size=s).astype(np.float32) for s in ((23, 16), (40, 16)))
     codes = rng.integers(0, 40, (23, 5))

@@ -6,15 +6,15 @@ Each number of the result is one sum in a fixed order, so neither threads nor th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-LEAST = 1 << 24  # multiply-adds that are worth a thread of their own
+from oakum.kernels.spread import WORTH, parts, spread
+
+LEAST = 1 << 24  # multiply-adds that are worth a thread: they wait for memory, so fewer than of a product in the cache
 
 Floats = NDArray[Any]
 Ints = NDArray[Any]
@@ -95,26 +95,23 @@ def times(
     """base + A x, of all rows or of the given ones alone: [n, d], or [len(rows), d].
 
     A: CSR of n rows (indptr [n + 1], indices and values [entries]); x [columns, d] and base [n, d] of the kind of the values;
-    rows int64. Cost entries of the rows · d multiply-adds; a thread is taken for every 2^24 of them, up to `threads`.
+    rows int64. Cost entries of the rows · d multiply-adds; with `threads` above 1, a thread for every 2^24 of them.
     """
     asked = np.empty(0, np.int64) if rows is None else rows
     size = len(indptr) - 1 if rows is None else len(rows)
     out = np.empty((size, x.shape[1]), x.dtype)
     start = np.empty((0, x.shape[1]), x.dtype) if base is None else base
-    before = indptr if rows is None else np.concatenate([[0], np.cumsum(indptr[rows + 1] - indptr[rows])])
-    parts = max(1, min(threads, int(before[-1]) * x.shape[1] // LEAST))
-    cuts = np.searchsorted(before, np.arange(1, parts) * (before[-1] / parts))
-    _spread(lambda a, b: _times(indptr, indices, values, x, start, asked, a, b, out), [0, *cuts, size])
+    entries = np.diff(indptr) if rows is None else indptr[rows + 1] - indptr[rows]
+    part = lambda low, high: _times(indptr, indices, values, x, start, asked, low, high, out)
+    spread(part, _stretches(entries, x.shape[1], threads))
     return out
 
 
-def _spread(part: Callable[[int, int], None], ends: Sequence[int]) -> None:
-    """Stretches of rows, a thread each where there are several."""
-    if len(ends) == 2:
-        part(*ends)
-        return
-    with ThreadPoolExecutor(len(ends) - 1) as pool:
-        list(pool.map(part, ends[:-1], ends[1:]))
+def _stretches(entries: Ints, width: int, threads: int) -> list[tuple[int, int]]:
+    """Stretches of rows with about equal numbers of entries: one where a plan has one thread, or the work is small."""
+    if threads < 2:
+        return [(0, len(entries))]
+    return parts(entries, float(entries.sum()) * width * WORTH / LEAST)
 
 
 def dots(query: Floats, table: Floats, codes: Ints, *, threads: int = 1) -> Floats:
@@ -123,8 +120,8 @@ def dots(query: Floats, table: Floats, codes: Ints, *, threads: int = 1) -> Floa
     No copy of the rows is made. Cost b · n · d multiply-adds; threads as in `times`.
     """
     out = np.zeros(codes.shape, query.dtype)
-    parts = max(1, min(threads, codes.size * query.shape[1] // LEAST))
-    _spread(lambda a, b: _dots(query, table, codes, a, b, out), [len(codes) * p // parts for p in range(parts + 1)])
+    stretches = _stretches(np.full(len(codes), codes.shape[1]), query.shape[1], threads)
+    spread(lambda low, high: _dots(query, table, codes, low, high, out), stretches)
     return out
 
 
