@@ -50,7 +50,7 @@ def weighted_rows(
     whiten = n >= 8 or steps > 0
     left, weights, basis = np.zeros((width, width), kind), np.zeros(width), np.eye(d, width, dtype=kind)
     if whiten:
-        values, vectors = np.linalg.eigh(np.asarray(gram, np.float64))
+        values, vectors = eigen(np.asarray(gram, np.float64))
         weights[:d] = np.maximum(values, 0)
         basis[:, :d] = vectors
     else:
@@ -85,12 +85,58 @@ def gram_of(factors: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(upper + np.triu(upper, 1).T)
 
 
+def eigen(gram: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvalues [d], in no order, and eigenvectors, the columns of [d, d], of a symmetric matrix without negative ones.
+
+    Up to a few hundred rows by rotations on one thread: LAPACK is no quicker there, and its threads would wait in circles
+    between the sweeps for many times the work.
+    """
+    if len(gram) > 256:
+        values, vectors = np.linalg.eigh(gram)
+        return values, vectors
+    rows, basis = np.array(gram, np.float64), np.eye(len(gram))
+    _rotate(rows, basis)
+    return (rows * basis).sum(1), np.ascontiguousarray(basis.T)
+
+
 def _product(out: NDArray[Any], left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
     """out = left right, on threads where it is worth it."""
     left = np.ascontiguousarray(left)
     work = float(len(out)) * left.shape[1] * right.shape[1] / 8  # a product runs much quicker than a solve
     spread(lambda low, high: product_into(out, left, right, low, high), parts(np.ones(len(out), np.int64), work))
     return out
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _rotate(rows, basis):  # type: ignore[no-untyped-def]
+    """Turn pairs of rows, and the basis along with them, until all rows are orthogonal (one-sided Jacobi)."""
+    n = len(rows)
+    for _ in range(40):
+        still = True
+        for p in range(n - 1):
+            for q in range(p + 1, n):
+                a, b, u, v = rows[p], rows[q], basis[p], basis[q]
+                left, right, both = 0.0, 0.0, 0.0
+                for c in range(n):
+                    left += a[c] * a[c]
+                    right += b[c] * b[c]
+                    both += a[c] * b[c]
+                if abs(both) <= 1e-12 * np.sqrt(left * right):
+                    continue
+                still = False
+                zeta = (right - left) / (2 * both)
+                tangent = 1 / (abs(zeta) + np.sqrt(1 + zeta * zeta))
+                if zeta < 0:
+                    tangent = -tangent
+                cosine = 1 / np.sqrt(1 + tangent * tangent)
+                sine = cosine * tangent
+                for c in range(n):
+                    x, y = a[c], b[c]
+                    a[c], b[c] = cosine * x - sine * y, sine * x + cosine * y
+                    x, y = u[c], v[c]
+                    u[c], v[c] = cosine * x - sine * y, sine * x + cosine * y
+        if still:
+            return
 
 
 @njit(cache=True, nogil=True)
@@ -104,9 +150,13 @@ def _gram(factors, width):  # type: ignore[no-untyped-def]
         for a in range(count):
             for c in range(d):
                 block[a, c] = factors[low + a, c]
-        part[:] = 0
+        for i in range(width):
+            for c in range(width):
+                part[i, c] = 0
         gram_into(part, block, count, width)
-        total += part
+        for i in range(width):
+            for c in range(width):
+                total[i, c] += part[i, c]
     return total
 
 
@@ -228,7 +278,9 @@ def _solve(  # type: ignore[no-untyped-def]
                 for c in range(d):
                     turned[c, a] = zero
             matrix = flat[: tall * tall].reshape((tall, tall))
-            matrix[:] = zero
+            for a in range(tall):
+                for c in range(tall):
+                    matrix[a, c] = zero
             gram_into(matrix, turned, d, tall)
             for a in range(tall):
                 for b in range(tall):
@@ -245,7 +297,9 @@ def _solve(  # type: ignore[no-untyped-def]
             for c in range(width):
                 right[c] = zero
             matrix = flat.reshape((width, width))
-            matrix[:] = zero
+            for a in range(width):
+                for c in range(width):
+                    matrix[a, c] = zero
             for at in range(low, high, held):
                 stop = min(high, at + held)
                 if not whole:

@@ -147,7 +147,7 @@ def _half(out, indptr, indices, users_ptr, users, places, first, last):  # type:
                 sums[row[c]] += np.float32(1)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _worse(a, i, b, j):  # type: ignore[no-untyped-def]
     """Whether (value a, code i) ranks after (value b, code j)."""
     return a < b or (a == b and i > j)

@@ -45,8 +45,11 @@ def _by_hash(key, rows):  # type: ignore[no-untyped-def]
         z = z ^ (z >> np.uint64(31))
         hashes[i] = z
         counts[(z >> np.uint64(64 - COARSE)) + np.uint64(1)] += 1
-    starts = np.cumsum(counts)
-    place = starts[:-1].copy()
+    starts, place = np.empty_like(counts), np.empty_like(counts)
+    total = 0
+    for b in range(len(counts)):
+        total += counts[b]
+        starts[b] = place[b] = total
     dealt, at = np.empty(n, np.uint64), np.empty(n, np.int64)
     for i in range(n):
         z = hashes[i]
@@ -65,7 +68,8 @@ def _by_hash(key, rows):  # type: ignore[no-untyped-def]
     own_hash, own_at = np.empty(largest, np.uint64), np.empty(largest, np.int64)
     for b in range(1 << COARSE):
         low, high = starts[b], starts[b + 1]
-        fine[:] = 0
+        for f in range(len(fine)):
+            fine[f] = 0
         for i in range(low, high):
             fine[((dealt[i] << np.uint64(COARSE)) >> np.uint64(64 - bits)) + np.uint64(1)] += 1
         for f in range(1 << bits):
@@ -81,5 +85,6 @@ def _by_hash(key, rows):  # type: ignore[no-untyped-def]
                 own_hash[j + 1], own_at[j + 1] = own_hash[j], own_at[j]
                 j -= 1
             own_hash[j + 1], own_at[j + 1] = z, p
-        at[low:high] = own_at[: high - low]
+        for i in range(high - low):
+            at[low + i] = own_at[i]
     return at

@@ -103,7 +103,7 @@ def prefetch(typing: Any, array: Any, offset: Any) -> Any:
     return signature, make
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def columns(array):  # type: ignore[no-untyped-def]
     """Columns of a tile for arrays of this kind."""
     return 64 // array.itemsize
@@ -130,8 +130,10 @@ def product_into(out, left, right, low, high):  # type: ignore[no-untyped-def]
     for i in range(low, high, TALL):
         count = min(TALL, high - i)
         for a in range(count):
-            rows[a] = left[i + a]
-            out[i + a] = 0
+            for p in range(m):
+                rows[a, p] = left[i + a, p]
+            for j in range(w):
+                out[i + a, j] = 0
         if count == TALL:
             for j in range(0, w, wide):
                 add(rows, 0, 1, m, right, j, w, out, i * w + j, w, m)
