@@ -93,6 +93,9 @@ def rows_of(
             if task.timing not in theirs[0]["seconds"]:
                 continue
             row |= {"peer": theirs[0]["library"], "form": peer, **side(task, "peer", theirs)}
+            if task.per is not None and row["note"]:
+                whole = [statistics.median(r["seconds"][task.timing]["cpu"] for r in each) for each in (mine, theirs)]
+                row["note"] += f" In all {whole[0]:.0f} and {whole[1]:.0f} CPU s."
             row["ratio"] = round(row["ours_s"] / max(row["peer_s"], 1e-9), 4)
             judged = (
                 rule(folder, arrays(task, OURS, threads), arrays(task, peer, threads), task.timing) if rule else None

@@ -25,6 +25,7 @@ def rank(
     seed: int | None = None,
     block_bytes: int = 1 << 25,
     index: Any = None,
+    num_items: int | None = None,
 ) -> Ranking:
     """The best `k` items of each request.
 
@@ -32,7 +33,7 @@ def rank(
     guess without), uses `query_vectors` / `item_vectors` where it has them, `score` otherwise; memory is bounded by
     `block_bytes` of scores either way. Fewer than k come back only where fewer are allowed or can be scored. With
     `popularity` [items], requests for which the model cannot say anything are answered by it and flagged. An `index` over
-    the model's item vectors is searched in their place.
+    the model's item vectors is searched in their place. num_items: how wide a row of scores is, where it is known.
     """
     where = where or Filter()
     if index is not None:
@@ -44,7 +45,10 @@ def rank(
     blank = None if table is None else where.closed(len(table))
     found: list[Ids] = []
     values: list[NDArray[np.float32]] = []
+    at_once = lambda width: max(1, min(4096, block_bytes // (4 * max(1, width))))
     step = LISTS_AT_ONCE if lists else 1024
+    if table is None and index is None and not lists and num_items is not None:
+        step = min(step, at_once(num_items))
     start = 0
     while start < len(queries):
         stop = min(start + step, len(queries))
@@ -61,7 +65,7 @@ def rank(
         else:
             block = model.score(part)
             if start == 0:
-                step = max(1, min(4096, block_bytes // (4 * block.shape[1])))
+                step = at_once(block.shape[1])
                 blank = where.closed(block.shape[1])
             items, scores = topk_scores(block, k, exclude=exclude, blank=blank)
         found.append(items)
@@ -74,9 +78,10 @@ def rank(
     silent = items[:, 0] < 0
     if silent.any():
         at = np.flatnonzero(silent)
-        block = np.repeat(popularity[None].astype(np.float32), len(at), 0)
         exclude = None if where.exclude is None else where.exclude.take(at)
-        items[at], scores[at] = topk_scores(block, k, exclude=exclude, blank=where.closed(len(popularity)))
+        # Popularity as products of vectors of width one: nothing of requests × items is made.
+        table, ones = popularity.astype(np.float32)[:, None], np.ones((len(at), 1), np.float32)
+        items[at], scores[at] = topk(ones, table, k, exclude=exclude, blank=where.closed(len(popularity)))
     return Ranking(items, scores, silent)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from oakum.kernels import threads
+from oakum.kernels import spread
 from oakum.kernels.als import HELD, gram_of, weighted_rows
 from tests.oracles.least_squares import solved_rows
 
@@ -81,8 +81,8 @@ def test_rows_longer_than_what_is_held_and_empty_rows(steps: int) -> None:
 def test_threads_change_nothing(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = problem(200, 90, 33, 0.2, 4)
     one = weighted_rows(*parts, steps=steps)
-    monkeypatch.setattr(threads, "ENOUGH", 1)
-    monkeypatch.setattr(threads, "cores", lambda: 3)
+    monkeypatch.setattr(spread, "WORTH", 1)
+    monkeypatch.setattr(spread, "cores", lambda: 3)
     np.testing.assert_array_equal(weighted_rows(*parts, steps=steps), one)
 
 

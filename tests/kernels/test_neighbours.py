@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from oakum.kernels import threads
+from oakum.kernels import spread
 from oakum.kernels.neighbours import cooccurring, half_gram, nearest_rows, neighbours
 from tests.oracles.cooccurrence import omega
 
@@ -121,8 +121,8 @@ def test_half_the_gram_matrix(users: int, items: int, density: float, seed: int)
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x = random_matrix(200, 150, 3, 0.2)
     one = neighbours(x, 9), cooccurring(x, 9, np.ones(150), np.ones(150))
-    monkeypatch.setattr(threads, "ENOUGH", 1)
-    monkeypatch.setattr(threads, "cores", lambda: 3)
+    monkeypatch.setattr(spread, "WORTH", 1)
+    monkeypatch.setattr(spread, "cores", lambda: 3)
     two = neighbours(x, 9), cooccurring(x, 9, np.ones(150), np.ones(150))
     assert (one[0] != two[0]).nnz == 0
     for a, b in zip(one[1], two[1], strict=True):

@@ -42,8 +42,8 @@ from oakum.splits.lint import lint
 from oakum.splits.protocol import Split
 
 BASELINES = ("popularity", "recent", "decayed", "repeat-last", "own-history", "markov")
-QUICK = {"users": 3000, "newcomers": 500, "seeds": 2, "epochs": 12, "shares": (0.01, 0.03), "drill_seeds": 2}
-FULL = {"users": 6000, "newcomers": 2000, "seeds": 2, "epochs": 16, "shares": (0.01, 0.03), "drill_seeds": 2}
+QUICK = {"users": 3000, "newcomers": 500, "seeds": 2, "epochs": 12, "shares": (0.01, 0.03), "drill_seeds": 1}
+FULL = {"users": 6000, "newcomers": 2000, "seeds": 2, "epochs": 16, "shares": (0.01, 0.03), "drill_seeds": 1}
 
 #: What the full audit tries: four heuristics, one technique by gradients, one that generates; before, during and by cleaning.
 TECHNIQUES = ("random-profiles", "average-profiles", "bandwagon-profiles", "segment-profiles")

@@ -168,6 +168,7 @@ CLAIMS = (
         "The gradient by one-hot equals central differences; the search never falls; the text tokenises back",
         "equal in float64",
         gradients,
+        training=True,
         seconds=10,
     ),
     Claim(
@@ -183,6 +184,7 @@ CLAIMS = (
         "More passages allow no less",
         "non-decreasing on held-in queries, ideal passages",
         budgets,
+        training=True,
         seconds=3,
     ),
     Claim(

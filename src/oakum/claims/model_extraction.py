@@ -239,22 +239,28 @@ def _why_random_is_near(context: Context, plain: dict[str, Any]) -> str:
     return (
         f"The victim's list is to {_last_event(context, name, 500):.2f} that of the last event alone. Random questions end in "
         f"{made[2]:.0f} different items, real ones in {few[2]:.0f}: for people whose last item ended a question real ones are ahead "
-        f"({few[0]:.3f} to {made[0]:.3f}), for the others behind ({few[1]:.3f} to {made[1]:.3f}), and over so few items this nearly "
-        "cancels; the larger catalogues below are where real questions pay."
+        f"({few[0]:.3f} to {made[0]:.3f}), for the others behind ({few[1]:.3f} to {made[1]:.3f}), and on this log the two nearly "
+        "cancel. The sparser logs below are where real questions pay."
     )
 
 
 def repair_adds(context: Context) -> Outcome:
-    """The repair loss on real sequences, at 1,000 queries."""
-    without = _mean(context, "movielens-100k", 500, 1000, repair=0.0, continuations=0)
-    with_ = _mean(context, "movielens-100k", 500, 1000, repair=1.0, continuations=0)
-    gap = with_[1] - without[1]
+    """The repair loss on real sequences, at 1,000 queries: after the sheet's 20 passes, and after 40."""
+    runs = {
+        epochs: [
+            _mean(context, "movielens-100k", 500, 1000, repair=r, continuations=0, epochs=epochs) for r in (0.0, 1.0)
+        ]
+        for epochs in (20, SMALL["epochs"])
+    }
+    gaps = {epochs: with_[1] - without[1] for epochs, (without, with_) in runs.items()}
+    told = "; ".join(
+        f"{e} passes: without {without[2]}, with {with_[2]}, {gaps[e]:+.3f}" for e, (without, with_) in runs.items()
+    )
+    holds = gaps[20] >= 0.03
     return Outcome(
-        f"Agr@1 / Agr@10: without {without[2]}, with {with_[2]}; {gap:+.3f}",
-        gap >= 0.03,
-        ""
-        if gap >= 0.03
-        else "The ranking loss alone gets farther here than in the sheet's run, so less is left to repair.",
+        f"Agr@1 / Agr@10: {told}",
+        holds,
+        "" if holds else "The ranking loss alone gets farther here than in the sheet's run, so less is left to repair.",
     )
 
 
@@ -311,7 +317,7 @@ CLAIMS = (
     Claim("2", "A history is charged once; the victim agrees with itself", "queries = distinct histories", counted),
     Claim("3", "Gate open and state zero: the data-free generator", "uniform in the list", base_sampler),
     Claim("4a", "MovieLens-100K, 500 people: real prefixes above data-free questions at equal queries", "Agr@10 +0.04 (sheet: 0.411, 0.366, 0.335)", real_beside_made_up, (), True, 30),
-    Claim("4b", "The repair loss adds", "Agr@10 +0.03 (sheet: 0.411 to 0.483)", repair_adds, (), True, 8),
+    Claim("4b", "The repair loss adds after 20 passes over the lists, as in the sheet", "Agr@10 +0.03 (sheet: 0.411 to 0.483)", repair_adds, (), True, 8),
     Claim("4c", "Continuations at twice the queries add", "Agr@10 rises (sheet: 0.483 to 0.554)", continuations_add, (), True, 50),
     Claim("4d", "Cross-entropy on the few without queries is far below", "sheet: Agr@10 0.150 of 0.411", without_queries, (), True, 8),
     Claim("5", "Agr@10 rises with queries, with falling slope", "rising, concave", curve, (), True, 30),

@@ -150,7 +150,16 @@ class Fitted:
             where = where or Filter()
             where = replace(where, allow=own if where.allow is None else np.intersect1d(own, where.allow))
         popularity = self.item_counts.astype(np.float32) if fallback else None
-        return rank(self.scorer, queries, k, where=where, popularity=popularity, seed=seed, index=index)
+        return rank(
+            self.scorer,
+            queries,
+            k,
+            where=where,
+            popularity=popularity,
+            seed=seed,
+            index=index,
+            num_items=len(self.items),
+        )
 
     def index(self, kind: str = "planned", **settings: Any) -> Any:
         """An index over the item vectors: planned (see `Planned.build`), exact, hnsw or ivf, with their settings.

@@ -21,6 +21,17 @@ def shuffled(key: int, rows: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True)
+def picked(at, rows, users, items):  # type: ignore[no-untyped-def]
+    """The values of three columns at the positions `at` [b], int64 [b] each."""
+    n = len(at)
+    out = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    for i in range(n):
+        p = np.uintp(at[i])
+        out[0][i], out[1][i], out[2][i] = rows[p], users[p], items[p]
+    return out
+
+
+@njit(cache=True, nogil=True)
 def _by_hash(key, rows):  # type: ignore[no-untyped-def]
     n = len(rows)
     unit = np.uint64(0x9E3779B97F4A7C15)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oakum.data import Dataset, Interactions
-from oakum.kernels.shuffle import shuffled
+from oakum.kernels.shuffle import picked, shuffled
 from oakum.seeds import derive, keyed_hash
 
 
@@ -125,14 +125,8 @@ def pairs(data: Dataset, order: Order, *, wants: int = 1, by: str = "events") ->
         items = matrix.indices[matrix.indptr[users] + within]
         rows = positions = np.arange(n, dtype=np.int64)
     for start in range(0, len(positions), order.batch_size):
-        at = positions[start : start + order.batch_size]
-        yield Pairs(
-            torch.from_numpy(rows[at]),
-            wants,
-            None,
-            torch.from_numpy(users[at].astype(np.int64)),
-            torch.from_numpy(items[at].astype(np.int64)),
-        )
+        own, who, had = picked(positions[start : start + order.batch_size], rows, users, items)
+        yield Pairs(torch.from_numpy(own), wants, None, torch.from_numpy(who), torch.from_numpy(had))
 
 
 def labelled_pairs(data: Dataset, order: Order, *, by: str = "halves") -> Iterator[Labelled]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from oakum.data import Dataset, Interactions, domains
+from oakum.data import Dataset, Ids, Interactions, domains
 from oakum.data.interactions import by_user, rising
 from oakum.errors import ProtocolError
 from oakum.seeds import generator, keyed_hash
@@ -25,25 +25,26 @@ def _parts(data: Dataset, rule: str, train: Mask, valid: Mask, test: Mask, **fac
         )
     known = data.with_interactions(log.take(train))
     events = log.take(test)
-    left = _left_out(data, log.take(train | valid), events)
+    before = train | valid
+    left = _left_out(data, log.users[before], log.items[before], events)
     held = log.take(valid) if valid.any() else None
     return Split(known, held, events, Protocol(rule=rule, left_out=left, **facts))  # type: ignore[arg-type]
 
 
-def _left_out(data: Dataset, known: Interactions, test: Interactions) -> tuple[str, ...]:
+def _left_out(data: Dataset, users: Ids, items: Ids, test: Interactions) -> tuple[str, ...]:
     """Sentences on test users and items of which no known event speaks."""
     if not data.has_pairs:
         return ()
     out = []
     had, asked = np.zeros(data.num_users, bool), np.zeros(data.num_users, bool)
-    had[known.users], asked[test.users] = True, True
+    had[users], asked[test.users] = True, True
     fresh = int((asked & ~had).sum())
     if fresh:
         out.append(
             f"{fresh:,} of {int(asked.sum()):,} test users have no training event; they are asked as newcomers and get popular items."
         )
     heard = np.zeros(data.num_items, bool)
-    heard[known.items] = True
+    heard[items] = True
     cold = int(np.count_nonzero(~heard[test.items]))
     if cold:
         out.append(
@@ -269,7 +270,15 @@ def split_from_parts(
         kept = train
     known = train if valid is None else kept.with_interactions(train.interactions)
     return Split(
-        kept, valid, test, Protocol("files", candidates, seed=seed, left_out=_left_out(known, known.interactions, test))
+        kept,
+        valid,
+        test,
+        Protocol(
+            "files",
+            candidates,
+            seed=seed,
+            left_out=_left_out(known, known.interactions.users, known.interactions.items, test),
+        ),
     )
 
 

@@ -46,6 +46,17 @@ class FactorModel(ClosedForm):
     """An item table that a history is solved or multiplied onto."""
 
     items: NDArray[np.float32]
+    _whole: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+
+    @property
+    def whole(self) -> NDArray[np.float32]:
+        """What histories are multiplied with: the item table, 0 for items never seen; made once a table."""
+        if self._whole is None or self._whole[0] is not self.items:
+            self._whole = self.items, self._made_whole()
+        return self._whole[1]
+
+    def _made_whole(self) -> NDArray[np.float32]:
+        return np.nan_to_num(self.items)
 
     def query_vectors(self, queries: Queries) -> NDArray[np.float32]:
         """Float32 [q, d] from the histories."""
@@ -97,7 +108,7 @@ class IALSModel(FactorModel):
         """One closed-form solve a request; NaN for an empty history."""
         rows = queries.histories.matrix(len(self.items))
         ridge = self._ridge(np.diff(rows.indptr), len(self.items))
-        out = weighted_rows(np.nan_to_num(self.items), self.gram, rows.indptr, rows.indices, ridge)
+        out = weighted_rows(self.whole, self.gram, rows.indptr, rows.indices, ridge)
         out[np.diff(rows.indptr) == 0] = np.nan
         return out
 
@@ -145,10 +156,13 @@ class PureSVDModel(FactorModel):
         self.items = np.ascontiguousarray(vt[::-1].T, np.float32)
         self.items[data.item_counts == 0] = np.nan
 
+    def _made_whole(self) -> NDArray[np.float32]:
+        return np.asarray(np.nan_to_num(self.items) * self.scale[:, None])
+
     def query_vectors(self, queries: Queries) -> NDArray[np.float32]:
         """x D_i^-a V."""
         rows = queries.histories.matrix(len(self.items))
-        out = np.asarray(rows @ (np.nan_to_num(self.items) * self.scale[:, None]), np.float32)
+        out = np.asarray(rows @ self.whole, np.float32)
         out[np.diff(rows.indptr) == 0] = np.nan
         return out
 
