@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY := PASSIVE
 OUT ?= oakum-audit
 
-.PHONY: env audit test lint types docs claims clean
+.PHONY: env audit test lint types docs claims bench clean
 env: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml
@@ -32,6 +32,10 @@ types: env
 
 claims: env
 	$(BIN)/oakum claims --all --write docs/claims.json
+
+# Beside other libraries, each in an environment of its own; ARGS="--only ease --fresh", see `python -m benchmarks --help`.
+bench: env
+	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: env
 	$(BIN)/python docs/build.py && $(BIN)/mkdocs build --strict

@@ -15,6 +15,9 @@ from oakum.claims.base import of_entry
 from oakum.parameters import fields
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # this file is also loaded from elsewhere
+import speed  # noqa: E402
+
 KINDS = {"model": "Models", "plugin": "Plug-ins", "attack": "Attacks", "defence": "Defences", "audit": "Audits"}
 
 
@@ -50,7 +53,7 @@ def page(e: Entry, rows: list[dict[str, object]]) -> str:
         parts.append("## Settings")
         rows_ = [[f"`{f.name}`", f.kind, f.range or "", f.default, f.doc] for f in settings]
         parts.append(table(["name", "type", "range", "default", "meaning"], rows_))
-    if hasattr(cls(), "plan"):
+    if e.kind in ("model", "plugin") and hasattr(cls(), "plan"):
         plan = {k: v for k, v in cls().plan().to_json().items() if v is not None}
         parts.append("Training, unless you say otherwise: " + ", ".join(f"`{k}` {v}" for k, v in plan.items()) + ".")
     if e.deviations:
@@ -162,6 +165,11 @@ def pages() -> dict[Path, str]:
     out[HERE / "claims.md"] = claims_page(rows)
     out[HERE / "quality.md"] = quality_page(rows)
     out[HERE / "defences.md"] = defences_page(rows)
+    measured = HERE.parent / "benchmarks" / "results.json"
+    if measured.exists():
+        speeds = json.loads(measured.read_text(encoding="utf-8"))
+        out[HERE / "speed.md"] = speed.page(speeds, table)
+        out[HERE / "images" / "speed.svg"] = speed.picture(speeds)
     return out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 import tomllib
@@ -236,3 +237,13 @@ def test_dependencies_have_a_reason() -> None:
     for name in listed:
         line = next(row for row in text.splitlines() if f'"{name}"' in row)
         assert "#" in line, f"{name} has no reason beside it"
+
+
+def test_every_extra_that_is_named_can_be_installed() -> None:
+    project = tomllib.loads((SRC.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    known = set(project["optional-dependencies"])
+    named = {e.extra for e in entries().values() if e.extra}
+    for path in FILES:
+        named |= set(re.findall(r'MissingExtra\(.*, "([a-z]+)"\)', path.read_text(encoding="utf-8")))
+    assert "text" in named
+    assert named <= known

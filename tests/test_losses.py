@@ -22,11 +22,11 @@ def case(b: int = 7, i: int = 40, d: int = 5, dtype: torch.dtype = torch.float64
 
 @pytest.mark.parametrize("largest", [1 << 26, 100], ids=["kept", "computed again"])
 @pytest.mark.parametrize("told", [True, False], ids=["target told", "target untold"])
-@pytest.mark.parametrize("block", [1 << 19, 1], ids=["one block", "blocks of 16"])
+@pytest.mark.parametrize("tile", [(512, 4096), (16, 7)], ids=["one tile", "many tiles"])
 def test_full_softmax_is_cross_entropy_values_and_gradients(
-    largest: int, told: bool, block: int, monkeypatch: pytest.MonkeyPatch
+    largest: int, told: bool, tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(losses._Softmax, "BLOCK", block)
+    monkeypatch.setattr(losses._Softmax, "TILE", tile)
     query, items, target = case(b=37)
     weight = torch.rand(37, dtype=torch.float64)
     expected = F.cross_entropy(query @ items.T, target, reduction="none")

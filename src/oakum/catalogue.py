@@ -48,6 +48,26 @@ class Entry:
         return f"oakum.claims.{(self.sheet or self.slug).replace('-', '_')}"
 
 
+#: Values that a plan holds, by slug: parts of training, no systems, so they have no entry of their own.
+PARTS = {
+    "federated": "oakum.engine.federation:Federated",
+    "triples": "oakum.engine.triples:Triples",
+    **{
+        slug: f"oakum.sampling.samplers:{name}"
+        for slug, name in (
+            ("uniform", "Uniform"),
+            ("shared", "Shared"),
+            ("popular", "Popular"),
+            ("in-batch", "InBatch"),
+            ("in-domain", "InDomain"),
+            ("on-offer", "OnOffer"),
+            ("mixed", "Mixed"),
+            ("hard", "Hard"),
+        )
+    },
+}
+
+
 @cache
 def entries() -> Mapping[str, Entry]:
     """All systems by slug, in the order of the file."""
@@ -68,7 +88,10 @@ def entry(slug: str, kind: str | None = None) -> Entry:
 
 
 def load_class(slug: str, kind: str | None = None) -> Any:
-    """The class of a system, imported now."""
+    """The class of a system, or of a part of a plan where no kind is asked for; imported now."""
+    if kind is None and slug in PARTS:
+        module, _, name = PARTS[slug].partition(":")
+        return getattr(importlib.import_module(module), name)
     found = entry(slug, kind)
     module, _, name = found.code.partition(":")
     try:

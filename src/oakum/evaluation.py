@@ -15,7 +15,7 @@ from oakum.engine.fitted import Fitted
 from oakum.errors import ProtocolError
 from oakum.metrics import Estimate, measure
 from oakum.metrics.calibration import summarise_predictions
-from oakum.metrics.statistics import estimate
+from oakum.metrics.statistics import estimates
 from oakum.splits.protocol import Split, Truth, contains
 
 BASES = ("ndcg", "recall", "capped_recall", "precision", "map", "mrr", "hit_rate")
@@ -70,8 +70,8 @@ def evaluate(
     names = [f"{base}@{cut}" for cut in k for base in BASES]
     values = measure(ranking, truth, names)
     fresh = truth.histories.lengths == 0
-    metrics = {n: estimate(v, seed=seed) for n, v in values.items()}
-    apart = {n: estimate(v[fresh], seed=seed) for n, v in values.items()} if fresh.any() else {}
+    metrics = estimates(values, seed=seed)
+    apart = estimates({n: v[fresh] for n, v in values.items()}, seed=seed) if fresh.any() else {}
     said = [f"{len(truth):,} people measured, {int(fresh.sum()):,} of them without a past.", *notes]
     if ranking.fallback is not None and ranking.fallback.any():
         said.append(f"{int(ranking.fallback.sum()):,} people were answered with popular items.")
@@ -158,6 +158,6 @@ def _evaluate_file(fitted: Fitted, data: Dataset, *, k: Sequence[int] = (10, 20)
         notes.append(
             f"{found.repeated:,} test pairs repeat training events and are not counted: seen items are not recommended again."
         )
-    metrics = {n: estimate(v, seed=seed) for n, v in values.items()}
-    apart = {n: estimate(v[new], seed=seed) for n, v in values.items()} if new.any() else {}
+    metrics = estimates(values, seed=seed)
+    apart = estimates({n: v[new] for n, v in values.items()}, seed=seed) if new.any() else {}
     return Evaluation(metrics, apart, tuple(notes))

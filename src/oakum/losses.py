@@ -95,9 +95,12 @@ def softmax(
 
 
 class _Softmax(torch.autograd.Function):
-    """Keeps exp(logits − max) and nothing else of their size: about half the time of the composed form."""
+    """Keeps exp(logits − the largest so far) of each tile and nothing else of the size of the logits."""
 
-    BLOCK = 1 << 19  # logits worked on at a time: they stay in the cache while they are exponentiated and summed
+    TILE = (
+        512,
+        4096,
+    )  # rows and items worked on at a time: products near full speed, the passes between them in the cache
 
     @staticmethod
     def forward(
@@ -105,50 +108,58 @@ class _Softmax(torch.autograd.Function):
     ) -> Tensor:
         with torch.autocast(query.device.type, enabled=False):
             own = (query * positive).sum(-1)
-            kept = query.new_empty(len(query), len(items)) if len(query) * len(items) <= largest else None
-            top, total = torch.empty_like(own), torch.empty_like(own)
-            for at in _Softmax.slices(len(query), len(items)):
-                place = query.new_empty(at.stop - at.start, len(items)) if kept is None else kept[at]
-                top[at] = _Softmax.logits(query[at], items, own[at], None if target is None else target[at], place)
-                total[at] = place.sub_(top[at, None]).exp_().sum(-1)
-        ctx.save_for_backward(query, positive, items, target, own, top, total, kept)
+            top, total = torch.full_like(own, -torch.inf), torch.zeros_like(own)
+            kept: list[tuple[Tensor, Tensor]] = []
+            for rows, columns in _Softmax.tiles(query, items):
+                tile = _Softmax.logits(query, items, own, target, rows, columns)
+                before = top[rows].clone()
+                now = torch.maximum(before, tile.amax(-1))
+                tile.sub_(now[:, None]).exp_()
+                total[rows] = total[rows] * (before - now).exp_() + tile.sum(-1)
+                top[rows] = now
+                if len(query) * len(items) <= largest:
+                    kept.append((tile, now))
+        ctx.save_for_backward(query, positive, items, target, own, top, total)
+        ctx.kept = kept
         return top + total.log() - own
 
     @staticmethod
-    def logits(query: Tensor, items: Tensor, own: Tensor, target: Tensor | None, out: Tensor) -> Tensor:
-        """Fill `out` [b, i] with the logits and return the largest of each row."""
-        torch.mm(query, items.T, out=out)
+    def logits(query: Tensor, items: Tensor, own: Tensor, target: Tensor | None, rows: slice, columns: slice) -> Tensor:
+        """A tile of the logits, those of the targets replaced by the given ones."""
+        out = query[rows] @ items[columns].T
         if target is not None:
-            out.scatter_(1, target[:, None], own[:, None])
-        return out.amax(-1)
+            column = target[rows] - columns.start
+            at = ((column >= 0) & (column < out.shape[1])).nonzero()[:, 0]
+            out[at, column[at]] = own[rows][at]
+        return out
 
     @staticmethod
-    def slices(rows: int, columns: int) -> Iterator[slice]:
-        """Rows in blocks."""
-        size = max(16, _Softmax.BLOCK // max(1, columns))
-        return (slice(start, min(rows, start + size)) for start in range(0, rows, size))
+    def tiles(query: Tensor, items: Tensor) -> Iterator[tuple[slice, slice]]:
+        """Rows and items in blocks; where they need not stay in a CPU's cache, 64 times as large."""
+        r, c = (size * (1 if query.device.type == "cpu" else 8) for size in _Softmax.TILE)
+        for row in range(0, len(query), r):
+            for column in range(0, len(items), c):
+                yield slice(row, min(len(query), row + r)), slice(column, min(len(items), column + c))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        query, positive, items, target, own, top, total, kept = ctx.saved_tensors
+        query, positive, items, target, own, top, total = ctx.saved_tensors
         weight = grad / total
-        back, table, share = torch.empty_like(query), torch.zeros_like(items), torch.zeros_like(grad)
-        blocks = [slice(0, len(query))] if kept is not None else _Softmax.slices(len(query), len(items))
-        for at in blocks:
-            code = None if target is None else target[at]
-            if kept is None:
-                p = query.new_empty(at.stop - at.start, len(items))
-                _Softmax.logits(query[at], items, own[at], code, p)
-                p.sub_(top[at, None]).exp_()
+        back, table, share = torch.zeros_like(query), torch.zeros_like(items), torch.zeros_like(grad)
+        for number, (rows, columns) in enumerate(_Softmax.tiles(query, items)):
+            if ctx.kept:
+                p, then = ctx.kept[number]
+                scale = (weight[rows] * (then - top[rows]).exp_())[:, None]
             else:
-                p = kept
-            back[at] = (p @ items) * weight[at, None]
-            table.addmm_(p.T, query[at] * weight[at, None])
-            if code is not None:  # the positive's column was not read from the table
-                share[at] = p.gather(1, code[:, None])[:, 0] * weight[at]
-                back[at] -= share[at, None] * items[code]
-                table.index_add_(0, code, -share[at, None] * query[at])
+                p = _Softmax.logits(query, items, own, target, rows, columns).sub_(top[rows, None]).exp_()
+                scale = weight[rows, None]
+            back[rows].addcmul_(p @ items[columns], scale)
+            table[columns].addmm_(p.T, query[rows] * scale)
+        if target is not None:  # the positive's column was not read from the table
+            share = (own - top).exp() * weight
+            back -= share[:, None] * items[target]
+            table.index_add_(0, target, -share[:, None] * query)
         own_grad = (share - grad)[:, None]
         return back + own_grad * positive, own_grad * query, table, None, None
 

@@ -25,6 +25,7 @@ def rank(
     seed: int | None = None,
     block_bytes: int = 1 << 25,
     index: Any = None,
+    num_items: int | None = None,
 ) -> Ranking:
     """The best `k` items of each request.
 
@@ -32,7 +33,7 @@ def rank(
     guess without), uses `query_vectors` / `item_vectors` where it has them, `score` otherwise; memory is bounded by
     `block_bytes` of scores either way. Fewer than k come back only where fewer are allowed or can be scored. With
     `popularity` [items], requests for which the model cannot say anything are answered by it and flagged. An `index` over
-    the model's item vectors is searched in their place.
+    the model's item vectors is searched in their place. num_items: how wide a row of scores is, where it is known.
     """
     where = where or Filter()
     if index is not None:
@@ -41,13 +42,17 @@ def rank(
     vectors = not lists and hasattr(model, "query_vectors") and hasattr(model, "item_vectors")
     table = model.item_vectors() if vectors and index is None else None
     ready = None if index is None else index.geometry.passing(where)
+    blank = None if table is None else where.closed(len(table))
     found: list[Ids] = []
     values: list[NDArray[np.float32]] = []
+    at_once = lambda width: max(1, min(4096, block_bytes // (4 * max(1, width))))
     step = LISTS_AT_ONCE if lists else 1024
+    if table is None and index is None and not lists and num_items is not None:
+        step = min(step, at_once(num_items))
     start = 0
     while start < len(queries):
-        at = np.arange(start, min(start + step, len(queries)))
-        part, rules = queries.take(at), where.take(at)
+        stop = min(start + step, len(queries))
+        part, rules = queries.span(start, stop), where.span(start, stop)
         exclude = rules.exclude
         if lists:
             made = model.recommend_lists(part, k, rules, None if seed is None else derive(seed, "lists", start))
@@ -56,18 +61,16 @@ def rank(
             near = index.search(model.query_vectors(part), k, where=ready, exclude=exclude)
             items, scores = near.items, near.scores
         elif table is not None:
-            blank = where.closed(len(table))
-            items, scores = topk(
-                model.query_vectors(part), table, k, exclude=exclude, blank=blank, block_bytes=block_bytes
-            )
+            items, scores = topk(model.query_vectors(part), table, k, exclude=exclude, blank=blank)
         else:
             block = model.score(part)
             if start == 0:
-                step = max(1, min(4096, block_bytes // (4 * block.shape[1])))
-            items, scores = _from_scores(block, k, where, exclude)
+                step = at_once(block.shape[1])
+                blank = where.closed(block.shape[1])
+            items, scores = topk_scores(block, k, exclude=exclude, blank=blank)
         found.append(items)
         values.append(scores)
-        start += len(part)
+        start = stop
     items = np.concatenate(found) if found else np.empty((0, k), np.int32)
     scores = np.concatenate(values) if values else np.empty((0, k), np.float32)
     if popularity is None:
@@ -75,9 +78,10 @@ def rank(
     silent = items[:, 0] < 0
     if silent.any():
         at = np.flatnonzero(silent)
-        block = np.repeat(popularity[None].astype(np.float32), len(at), 0)
         exclude = None if where.exclude is None else where.exclude.take(at)
-        items[at], scores[at] = _from_scores(block, k, where, exclude)
+        # Popularity as products of vectors of width one: nothing of requests × items is made.
+        table, ones = popularity.astype(np.float32)[:, None], np.ones((len(at), 1), np.float32)
+        items[at], scores[at] = topk(ones, table, k, exclude=exclude, blank=where.closed(len(popularity)))
     return Ranking(items, scores, silent)
 
 
@@ -88,15 +92,6 @@ def _searchable(model: Any, index: Any) -> None:
         )
     if index.geometry.metric != "dot":
         raise ParameterError(f"Models score by dot products; this index ranks by '{index.geometry.metric}'.")
-
-
-def _from_scores(
-    block: NDArray[np.float32], k: int, where: Filter, exclude: Ragged | None
-) -> tuple[Ids, NDArray[np.float32]]:
-    blank = where.closed(block.shape[1])
-    if blank is not None:
-        block = np.where(blank, np.float32(np.nan), block)
-    return topk_scores(np.array(block, np.float32), k, exclude=exclude)
 
 
 def rank_among(model: Any, queries: Queries, candidates: Ragged, k: int, *, block: int = 4096) -> Ranking:

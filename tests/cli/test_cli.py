@@ -261,6 +261,18 @@ def test_bad_logs_are_one_sentence_and_exit_2(name: str, tmp_path: Path) -> None
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log.csv"]
 
 
+def test_rows_without_an_id_are_refused_or_dropped_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,rating\n1,a,5\n,b,4\n2,b,3\n2,a,good\n")
+    found = oakum("data", "describe", path, code=2)
+    assert "row 2" in found.stderr
+    assert "--on-bad drop" in found.stderr
+    found = oakum("data", "describe", path, "--on-bad", "drop", "--json")
+    assert json.loads(found.stdout)["events"] == 2
+    assert "Left out 2 of 4 rows" in found.stderr
+    assert "'refuse' or 'drop'" in oakum("data", "describe", path, "--on-bad", "fill", code=2).stderr
+
+
 def test_duplicate_rows_are_said_and_merged(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("user_id,item_id\n" + "1,2\n" * 3 + "2,3\n2,2\n3,2\n")
     assert "repeat" in oakum("data", "describe", tmp_path / "log.csv").stderr.lower()

@@ -66,7 +66,8 @@ def test_an_interrupt_within_a_step_lets_it_end_and_a_second_one_leaves_what_was
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = split(random_log(events=700), "holdout")
-    straight = fit(spec_of("bpr-mf"), parts, plan=settings("bpr-mf", None), seed=5)
+    ordinary = lambda folder: {**settings("bpr-mf", folder), "step": None}
+    straight = fit(spec_of("bpr-mf"), parts, plan=ordinary(None), seed=5)
     real = steps.central
     for number, signals in ((4, 1), (7, 2)):
         seen = {"n": 0}
@@ -82,9 +83,9 @@ def test_an_interrupt_within_a_step_lets_it_end_and_a_second_one_leaves_what_was
         with monkeypatch.context() as patch:
             patch.setattr(steps, "central", central)
             with pytest.raises(Interrupted, match="at once" if signals == 2 else "Stopped in"):
-                fit(spec_of("bpr-mf"), parts, plan=settings("bpr-mf", tmp_path / "state"), seed=5)
+                fit(spec_of("bpr-mf"), parts, plan=ordinary(tmp_path / "state"), seed=5)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    resumed = fit(spec_of("bpr-mf"), parts, plan=settings("bpr-mf", tmp_path / "state"), seed=5)
+    resumed = fit(spec_of("bpr-mf"), parts, plan=ordinary(tmp_path / "state"), seed=5)
     for name, value in straight.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
     assert straight.record.history == resumed.record.history
@@ -95,9 +96,9 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         stop_after(patch, 4)
         with pytest.raises(Interrupted):
-            fit(spec_of("bpr-mf"), parts, plan=settings("bpr-mf", tmp_path), seed=5)
+            fit(spec_of("bpr-mf"), parts, plan={**settings("bpr-mf", tmp_path), "step": None}, seed=5)
     with pytest.raises(ModelFileError, match="another run"):
-        fit(spec_of("bpr-mf"), parts, plan=settings("bpr-mf", tmp_path), seed=6)
+        fit(spec_of("bpr-mf"), parts, plan={**settings("bpr-mf", tmp_path), "step": None}, seed=6)
 
 
 def test_a_damaged_state_is_refused_in_words(tmp_path: Path) -> None:

@@ -198,6 +198,43 @@ def test_proven_rows_of_lists_are_the_best(metric: Any, n: int, probes: int, see
     np.testing.assert_allclose(all_read.scores, truth.scores, rtol=1e-4, atol=1e-5)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(20, 150), st.integers(1, 7), st.integers(1, 6), st.integers(1, 9), st.integers(0, 10_000), st.booleans(),
+    st.booleans(), st.integers(1, 8),
+)  # fmt: skip
+def test_lists_give_the_best_of_what_was_read(
+    n: int, d: int, probes: int, k: int, seed: int, filtered: bool, excludes: bool, queries: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    x, q = whole(n, d, seed), whole(queries, d, seed + 1)
+    index = IVF(x, lists=min(n, 12), probes=probes)
+    own = index.geometry
+    mask = rng.random(n) < 0.3 if filtered else np.ones(n, bool)
+    shut = [set(rng.integers(0, n, rng.integers(0, 20) if excludes else 0).tolist()) for _ in q]
+    passing = own.passing(allow(mask)) if filtered else None
+    ragged = Ragged.of([list(s) for s in shut]) if excludes else None
+    items, scores, proven, products = index.read(q, k, passing, ragged, probes)
+    gaps = index.gaps(own.aims(q)[0])
+    for r in range(len(q)):
+        read: list[int] = []
+        lists = 0
+        for c in np.argsort(gaps[r], kind="stable"):
+            inside = np.flatnonzero((index.member == c) & mask)
+            enough = lists >= probes and len(set(read) - shut[r]) >= k
+            if enough:
+                break
+            lists += len(inside) > 0
+            read += inside.tolist()
+        wanted = nearest(q[r : r + 1], x, k, "dot", set(read), shut[r : r + 1])[0]
+        assert items[r][items[r] >= 0].tolist() == [i for i, _ in wanted]
+        np.testing.assert_array_equal(scores[r, : len(wanted)], np.array([s for _, s in wanted], np.float32))
+        assert products[r] <= len(read)
+        if proven[r]:
+            best = nearest(q[r : r + 1], x, k, "dot", set(np.flatnonzero(mask).tolist()), shut[r : r + 1])[0]
+            assert [i for i, _ in best] == [i for i, _ in wanted]
+
+
 def test_filters_over_read_only_arrays_are_made_ready_once() -> None:
     own = Exact(clusters(300)[0]).geometry
     where = allow(np.arange(300) % 3 == 0)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from oakum.kernels.neighbours import cooccurring, neighbours
+from oakum.kernels import spread
+from oakum.kernels.neighbours import cooccurring, half_gram, nearest_rows, neighbours
 from tests.oracles.cooccurrence import omega
 
 
@@ -52,6 +53,80 @@ def test_neighbours_equal_a_dense_sort(side: str, block: int) -> None:
         np.testing.assert_allclose(row[row > 0], own[row > 0], rtol=1e-5)
     assert told == sorted(told)
     assert told[-1] == 1
+
+
+def kept_by_sorting(x: sparse.csr_matrix, k: int, norms: np.ndarray | None, shrink: float) -> np.ndarray:
+    """Row j: the similarities of column j to its k nearest, the others 0; equal ones by code."""
+    dense = (x.T.astype(np.float64) @ x.astype(np.float64)).toarray()
+    if norms is not None:
+        dense = dense / (np.outer(norms, norms).astype(np.float64) + shrink + 1e-12)
+    np.fill_diagonal(dense, 0)
+    out = np.zeros_like(dense)
+    for j, row in enumerate(dense):
+        order = [i for i in np.lexsort((np.arange(len(row)), -np.round(row, 9))) if row[i] != 0][:k]
+        out[j, order] = row[order]
+    return out
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(1, 40),
+    st.integers(1, 90),
+    st.integers(1, 12),
+    st.floats(0.02, 0.9),
+    st.sampled_from(["ones", "normed", "weighted", "signed"]),
+    st.integers(1, 100),
+    st.integers(0, 99),
+)
+def test_neighbours_equal_a_sort_of_everything(
+    users: int, items: int, k: int, density: float, kind: str, block: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    x = random_matrix(users, items, seed, density)
+    if kind in ("weighted", "signed"):  # small whole numbers: sums are exact, so equal ones are equal
+        x.data = rng.integers(1, 4, x.nnz).astype(np.float32)
+    if kind == "signed":
+        x.data *= rng.choice([-1, 1], x.nnz)
+    norms = rng.integers(1, 5, items).astype(np.float32) if kind in ("normed", "weighted") else None
+    want = kept_by_sorting(x, k, norms, 3.0)
+    by_candidate = neighbours(x, k, norms=norms, shrink=3.0, block=block)
+    by_history = neighbours(x, k, norms=norms, shrink=3.0, side="history", block=block)
+    np.testing.assert_allclose(by_candidate.toarray().T, want, rtol=1e-6)
+    np.testing.assert_allclose(by_history.toarray(), want, rtol=1e-6)
+    assert by_candidate.has_sorted_indices
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 9), st.floats(0, 5), st.integers(0, 99))
+def test_the_nearest_rows_equal_a_sort_of_everything(users: int, items: int, k: int, shrink: float, seed: int) -> None:
+    x, queries = random_matrix(users, items, seed, 0.3), random_matrix(7, items, seed + 1, 0.4)
+    norms = np.sqrt(np.diff(x.indptr)).astype(np.float32)
+    found = nearest_rows(x, x.T.tocsr(), queries, k, norms, shrink)
+    own = np.sqrt(np.diff(queries.indptr)).astype(np.float32)
+    common = (queries @ x.T).toarray()
+    cosine = common / (np.outer(own, norms) + np.float32(shrink + 1e-12))
+    for r in range(7):
+        order = np.lexsort((np.arange(users), -cosine[r]))
+        order = order[common[r, order] > 0][:k]
+        np.testing.assert_allclose(found[r], cosine[r, order] @ x[order].toarray(), rtol=1e-4, atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 60), st.floats(0, 0.9), st.integers(0, 99))
+def test_half_the_gram_matrix(users: int, items: int, density: float, seed: int) -> None:
+    x = random_matrix(users, items, seed, density)
+    np.testing.assert_array_equal(half_gram(x), np.triu((x.T @ x).toarray()))
+
+
+def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = random_matrix(200, 150, 3, 0.2)
+    one = neighbours(x, 9), cooccurring(x, 9, np.ones(150), np.ones(150))
+    monkeypatch.setattr(spread, "WORTH", 1)
+    monkeypatch.setattr(spread, "cores", lambda: 3)
+    two = neighbours(x, 9), cooccurring(x, 9, np.ones(150), np.ones(150))
+    assert (one[0] != two[0]).nnz == 0
+    for a, b in zip(one[1], two[1], strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_paper_s_weights_never_name_the_item_itself() -> None:

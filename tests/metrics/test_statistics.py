@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from oakum.errors import DataError, ParameterError
-from oakum.metrics.statistics import compare, compare_all, estimate, holm, influence, proportion
+from oakum.metrics.statistics import compare, compare_all, estimate, estimates, holm, influence, proportion
+from oakum.seeds import generator
 
 
 def coverage_band(repetitions: int, level: float = 0.95) -> tuple[float, float]:
@@ -168,3 +169,26 @@ def test_influence_carries_a_ratio_of_means():
     index = rng.integers(0, 4000, (1000, 4000))
     spread = (top[index].mean(1) / bottom[index].mean(1)).std()
     assert values.std() / np.sqrt(4000) == pytest.approx(spread, rel=0.1)
+
+
+def test_many_estimates_at_once_are_those_of_each():
+    rng = np.random.default_rng(3)
+    values = {
+        "a": rng.random(400), "b": rng.random(400) < 0.2, "few": rng.integers(0, 3, 3000), "many": rng.random(12_000),
+        "gaps": np.where(rng.random(400) < 0.1, np.nan, rng.random(400)), "none": [], "one": [0.5],
+    }  # fmt: skip
+    together = estimates(values, seed=5)
+    assert list(together) == list(values)
+    for name, own in values.items():
+        alone = estimate(own, seed=5)
+        assert (together[name].n, together[name].how) == (alone.n, alone.how)
+        for field in ("value", "low", "high"):
+            assert getattr(together[name], field) == pytest.approx(getattr(alone, field), abs=1e-12, nan_ok=True)
+
+
+def test_resamples_are_means_of_drawn_values():
+    values = np.random.default_rng(4).random(50)
+    index = generator(9, "bootstrap").integers(0, 50, size=(200, 50), dtype=np.int32)
+    low, high = np.quantile(values[index].mean(1), [0.025, 0.975])
+    found = estimate(values, seed=9, resamples=200)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))

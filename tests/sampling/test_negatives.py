@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
 
 torch = pytest.importorskip("torch")
 
@@ -14,8 +17,10 @@ from oakum.engine.plan import Plan  # noqa: E402
 from oakum.engine.run import Run  # noqa: E402
 from oakum.errors import DataError  # noqa: E402
 from oakum.sampling.batches import Pairs  # noqa: E402
+from oakum.sampling.negatives import guide_of, marks_of, reject_draws  # noqa: E402
 from oakum.sampling.samplers import InDomain, OnOffer, Uniform  # noqa: E402
 from oakum.sampling.sequences import Sequences  # noqa: E402
+from tests.oracles.draws import drawn  # noqa: E402
 from tests.toys import beside, log_of, random_log  # noqa: E402
 
 
@@ -75,3 +80,22 @@ def test_what_is_not_on_offer_yet_is_never_drawn() -> None:
     np.testing.assert_allclose(drawn.log_q[:3, 0], -np.log([2, 3, 5]), rtol=1e-6)
     timeless = OnOffer(reject=False).draw(run_on(data), batch_of([0] * 500, [4] * 500), 4)
     assert set(timeless.items.flatten().tolist()) == {0, 1, 2, 3, 4}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 40), st.integers(1, 4), st.floats(0, 1), st.booleans(), st.integers(0, 2**62))
+def test_draws_equal_those_of_the_formula(
+    people: int, items: int, n: int, density: float, popular: bool, key: int
+) -> None:
+    rng = np.random.default_rng(key % 1000)
+    x = sparse.csr_matrix((rng.random((people, items)) < density).astype(np.float32))
+    owned = {u: set(x[u].indices.tolist()) for u in range(people)}
+    users = rng.integers(-1, people, 25)
+    shares = np.cumsum(rng.random(items) * (rng.random(items) < 0.6)) if popular else np.empty(0)
+    if popular and shares[-1] == 0:
+        shares = np.ones(items).cumsum()
+    guide = guide_of(shares) if popular else np.empty(0, np.int64)
+    none = np.empty(0, np.int64)
+    marks = marks_of(x.indptr, x.indices)
+    found = reject_draws(key, users, n, items, shares, guide, none, none, none, x.indptr, x.indices, marks)
+    assert found.tolist() == drawn(key, users.tolist(), n, items, owned, shares.tolist())

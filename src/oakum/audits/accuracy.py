@@ -13,7 +13,7 @@ from oakum.audits.trials import Result, Trial
 from oakum.data import Queries, Ranking
 from oakum.metrics import measure
 from oakum.metrics.estimate import Estimate
-from oakum.metrics.statistics import compare, estimate
+from oakum.metrics.statistics import compare, estimate, estimates
 from oakum.recommending import rank
 
 METRICS = ("ndcg@10", "recall@20", "hit_rate@10")
@@ -89,7 +89,7 @@ def table_of(subject: Subject, results: Mapping[str, Result]) -> list[SystemResu
         if len(new) >= 2:
             truth = subject.truth.take(new)
             popular = rank(_Popular(subject), truth.queries, 20)
-            fresh = {m: estimate(v, seed=subject.seed) for m, v in measure(popular, truth, METRICS).items()}
+            fresh = estimates(measure(popular, truth, METRICS), seed=subject.seed)
         rows.append(
             SystemResult(
                 slug=system.slug,

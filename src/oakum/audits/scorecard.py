@@ -30,7 +30,7 @@ from oakum.audits.words import WordsAudit
 from oakum.catalogue import entries, entry, load_class
 from oakum.data import Dataset
 from oakum.data.describe import describe
-from oakum.engine.fit import schema_of, spec_is_learned
+from oakum.engine.fit import plan_of, schema_of, spec_is_learned
 from oakum.engine.progress import Progress, Silent
 from oakum.engine.record import versions
 from oakum.errors import DataError, ParameterError
@@ -71,7 +71,7 @@ def _has_torch() -> bool:
 
 def audit_plan(spec: Spec, data: Dataset, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The paper's plan with batches and epochs that fit an audit: large logs take larger, fewer steps."""
-    own = spec.plan()  # type: ignore[attr-defined]
+    own = plan_of(spec, {"step": None})  # what a plug-in, a federation and a fit without either can share
     from oakum.engine.learner import Phase
 
     model = spec.build(schema_of(spec, data))
@@ -81,7 +81,8 @@ def audit_plan(spec: Spec, data: Dataset, settings: Mapping[str, Any]) -> dict[s
     # A step over a larger batch can be longer; the square root keeps adaptive optimisers stable.
     rate = max(own.learning_rate, 5e-3 if batch <= 4096 else 1e-2)
     epochs = min(own.epochs, int(settings["epochs"]) if len(data) > 300_000 else 3 * int(settings["epochs"]))
-    return {"batch_size": batch, "learning_rate": rate, "epochs": epochs, "evaluate_every": 2, "patience": 3}
+    plan = {"batch_size": batch, "learning_rate": rate, "epochs": epochs, "evaluate_every": 2, "patience": 3}
+    return plan if own == plan_of(spec) else {**plan, "step": None}
 
 
 def audits_for(

@@ -15,7 +15,7 @@ from oakum.audits.record import Cure, Finding, Plot
 from oakum.audits.trials import Result, Trial
 from oakum.metrics.estimate import Estimate
 from oakum.metrics.stability import churn, frbo, jaccard
-from oakum.metrics.statistics import estimate
+from oakum.metrics.statistics import estimate, estimates
 from oakum.parameters import Range
 
 
@@ -123,7 +123,7 @@ class StabilityAudit(Audit):
             values = {f"{n} removed": agree(f"{system.slug} {n} removed") for n in REMOVED}
             if f"{system.slug} {KEPT}" in results:
                 values[KEPT] = agree(f"{system.slug} {KEPT}")
-            moved = {n: estimate(v, seed=subject.seed) for n, v in values.items()}
+            moved = estimates(values, seed=subject.seed)
             floor = None
             if system.learned and len(subject.seeds) > 1:
                 floor = estimate(agree(f"{system.slug} seed {subject.seeds[1]}"), seed=subject.seed)

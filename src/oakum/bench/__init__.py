@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from oakum.audits.record import AuditReport
 
 Tell = Callable[[str], None]
+LOG = "a log, as `oakum.read` takes it; none: a simulated market"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,13 @@ TASKS = {
             "a folder with vectors.parquet, queries.parquet and item_filters.parquet; or a table of items with texts; none: "
             "simulated clusters",
         ),
+        Task(
+            "load", "Reading a log: rows a second, memory.", "oakum.bench.speed:load", "a log, as `oakum.read` takes it"
+        ),
+        Task("fit", "Training a system (--set system=ials, its settings).", "oakum.bench.speed:fit", LOG),
+        Task("rank", "Lists for everybody, without what they have had.", "oakum.bench.speed:rank", LOG),
+        Task("answer", "One request at a time, without HTTP.", "oakum.bench.speed:answer", LOG),
+        Task("evaluate", "Ranking and measuring all test users, with intervals.", "oakum.bench.speed:evaluate", LOG),
     )
 }
 

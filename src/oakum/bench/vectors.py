@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +15,8 @@ from oakum.audits.fanns import Case, FilteredSearch
 from oakum.audits.record import AuditReport
 from oakum.backends.embed import embed, embedder
 from oakum.bench import Tell
+from oakum.bench.reports import report_of
 from oakum.data.texts import item_texts_of
-from oakum.engine.record import versions
 from oakum.errors import DataError
 from oakum.index.attributes import Attributes, Between, Is, Ordered
 from oakum.parameters import Parameters, Range, fields
@@ -49,21 +48,14 @@ def run(source: Path | None, settings: Mapping[str, str], seed: int, tell: Tell)
     tell(f"{case.name}: {len(case.vectors):,} vectors of {case.vectors.shape[1]}, {len(case.requests):,} requests.")
     finding = audit.measure(case, seed=seed)
     kinds = ", ".join(sorted({kind for _, _, kind in case.requests}))
-    return AuditReport(
-        title=f"Filtered search over {case.name}",
-        data={"name": case.name, "items": len(case.vectors), "width": case.vectors.shape[1], "measure": case.metric},
-        protocol={
-            "audited": [
-                ["Vectors", f"{case.name}: {len(case.vectors):,} of {case.vectors.shape[1]}. {case.note}"],
-                ["Asked", f"{len(case.requests):,} requests with filters of the kinds {kinds}; one by one, on one thread."],
-            ],
-            "left_out": [],
-        },
-        lint=[], systems=[], comparisons=[], findings=[finding],
-        plank=f"{finding.slug} {finding.subject}" if finding.verdict in ("weak", "notice") else "",
-        settings={"mode": "bench", "seed": seed, "audits": [audit.to_json()], **made.to_json()},
-        versions=versions(), started=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - began, 1),
+    return report_of(
+        f"Filtered search over {case.name}",
+        {"name": case.name, "items": len(case.vectors), "width": case.vectors.shape[1], "measure": case.metric},
+        [
+            ["Vectors", f"{case.name}: {len(case.vectors):,} of {case.vectors.shape[1]}. {case.note}"],
+            ["Asked", f"{len(case.requests):,} requests with filters of the kinds {kinds}; one by one, on one thread."],
+        ],
+        finding, {"audits": [audit.to_json()], **made.to_json()}, seed, began,
     )  # fmt: skip
 
 

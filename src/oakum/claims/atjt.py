@@ -143,8 +143,12 @@ def _recognised(data_dir: Any, replace_events: int, epochs: int, seed: int) -> t
     inside = np.isin(data.interactions.users, people[:700])
     known, other = (data.with_interactions(data.interactions.take(m)) for m in (inside, ~inside))
     spec = ATJT(mode="apart", rate=3e-3, cross_fit=False, category="genres", replace_events=replace_events)
-    plan = {"epochs": epochs, "batch_size": 512}
-    plugin = fit(BPRMF(embedding_dim=1, draw="events"), known, plan=plan, plugins=[spec], seed=seed).plugins[0].eval()
+    plan = {"epochs": epochs, "batch_size": 512, "step": None}
+    plugin = (
+        fit(BPRMF(embedding_dim=1, l2=1e-4, draw="events"), known, plan=plan, plugins=[spec], seed=seed)
+        .plugins[0]
+        .eval()
+    )
     plugin.put_facts(plugin.prepare(other, plugin.phases()[0]))
     torch.manual_seed(seed)
     clean, noisy = [], []

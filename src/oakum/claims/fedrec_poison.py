@@ -68,7 +68,7 @@ def central(context: Context) -> Outcome:
     twice = data.interactions.take(np.arange(300))
     data = data.with_interactions(data.interactions.append(type(twice)(twice.users, twice.items, None, twice.times)))
     worst, between = 0.0, 0.0
-    for spec in (BPRMF(embedding_dim=8), _victim(init_std=0.1), _victim(form="neumf", init_std=0.1)):
+    for spec in (BPRMF(embedding_dim=8, l2=1e-4), _victim(init_std=0.1), _victim(form="neumf", init_std=0.1)):
         plan = {"optimiser": "sgd", "learning_rate": 0.2, "epochs": 2, "batch_size": len(data)}
         run = lambda step, p=plan, s=spec: fit(s, data, plan={**p, "step": step}, seed=1).model.state_dict()
         gap = lambda a, b: max(float((a[n] - b[n]).abs().max()) for n in a)
@@ -103,14 +103,14 @@ def wish(context: Context) -> Outcome:
     from oakum.attacks.federated.common import people_of
     from oakum.models.classic.bpr_mf import BPRMF
 
-    view = _seen(BPRMF(embedding_dim=8, init_std=1.0), 1, context.seed)
+    view = _seen(BPRMF(embedding_dim=8, l2=1e-4, init_std=1.0), 1, context.seed)
     rows: Any = RandomApproximation(people_count=1, std=1.0).upload(view)["items.weight"]
     p, v = people_of(view)[0][0], view.model.items.weight[7]
     gap = float((rows[7] + (1 - torch.sigmoid(p @ v)) * p).detach().abs().max())
     others = int(torch.count_nonzero(rows.any(1))) - 1
     many: Any = RandomApproximation(people_count=5000)
     push = lambda spec, name: float(many.upload(_seen(spec, 5000, context.seed))[name][7].norm())
-    product = push(BPRMF(embedding_dim=8, init_std=0.01), "items.weight")
+    product = push(BPRMF(embedding_dim=8, l2=1e-4, init_std=0.01), "items.weight")
     network = push(_victim(), "mlp_items.weight")
     return Outcome(
         f"error {gap:.1e}; other rows touched {others}; mean push of 5,000 people: product {product:.1e}, network {network:.1e}",
@@ -217,7 +217,7 @@ def product(context: Context) -> Outcome:
     from oakum.models.classic.bpr_mf import BPRMF
 
     split, whole = folded(context.folder("movielens-100k"), "cv_fold")
-    spec = BPRMF(embedding_dim=16)
+    spec = BPRMF(embedding_dim=16, l2=1e-4)
     plan: dict[str, Any] = {"optimiser": "adam", "learning_rate": 0.01, "epochs": 30}
     size = int(len(split.train) / -(-len(split.train.users) // 256))
     alone = fit(spec, split.train, plan={**plan, "batch_size": size}, seed=context.seed)
@@ -238,9 +238,9 @@ def against_a_product(context: Context) -> Outcome:
 
     split, _ = folded(context.folder("movielens-100k"), "cv_fold")
     names = ("recall@20", "ndcg@20")
-    plan = {"learning_rate": 2e-3, "batch_size": 1024, "epochs": 20, "patience": 0}
+    plan = {"learning_rate": 2e-3, "batch_size": 1024, "epochs": 20, "patience": 0, "step": None}
     ncf = quality(fit(NCF(), split.train, plan=plan, seed=context.seed), split, names)
-    mf = quality(fit(BPRMF(), split.train, plan=plan, seed=context.seed), split, names)
+    mf = quality(fit(BPRMF(l2=1e-4), split.train, plan=plan, seed=context.seed), split, names)
     top = quality(fit(_popularity(), split.train), split, names)
     return Outcome(
         f"NeuMF {figures(ncf)}; BPR-MF {figures(mf)}; popularity {figures(top)}",

@@ -207,7 +207,7 @@ def _without_queries(context: Context, name: str, people: int) -> float:
         log = case.train.interactions
         few = case.train.with_interactions(log.take(np.isin(log.users, known)))
         technique = FewShot(**SMALL)
-        copy = fit(technique.model(), few, plan={**technique.plan(20), "patience": 0}, seed=seed)
+        copy = fit(technique.model(), few, plan={**technique.training(20), "patience": 0}, seed=seed)
         out.append(float(np.nanmean(likeness(case.victim, copy, case.queries)["agr@10"])))
     return float(np.mean(out))
 

@@ -65,10 +65,10 @@ def no_move(context: Context) -> Outcome:
     from oakum.plugins.vat import VAT
 
     data = simulate(Market(users=60, items=50, events=1500), seed=context.seed)
-    plan = {"epochs": 3, "batch_size": 256, "learning_rate": 1e-2}
-    plain = fit(BPRMF(), data, plan=plan, seed=1)
-    off = fit(BPRMF(), data, plan=plan, seed=1, plugins=[VAT(gamma=0.0, begin=0)])
-    still = fit(BPRMF(), data, plan=plan, seed=1, plugins=[VAT(eps=0.0, begin=0)])
+    plan = {"epochs": 3, "batch_size": 256, "learning_rate": 1e-2, "step": None}
+    plain = fit(BPRMF(l2=1e-4), data, plan=plan, seed=1)
+    off = fit(BPRMF(l2=1e-4), data, plan=plan, seed=1, plugins=[VAT(gamma=0.0, begin=0)])
+    still = fit(BPRMF(l2=1e-4), data, plan=plan, seed=1, plugins=[VAT(eps=0.0, begin=0)])
     same = all(
         torch.equal(a, b)
         for a, b in zip(plain.model.state_dict().values(), off.model.state_dict().values(), strict=True)

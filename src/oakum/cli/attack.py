@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from oakum.cli.common import read_split, settings, show
+from oakum.cli.common import OnBad, read_split, settings, show
 
 
 def run(
@@ -33,6 +33,7 @@ def run(
     split: Annotated[str, typer.Option(help="auto, time, leave-last, holdout or none.")] = "auto",
     seeds: Annotated[int, typer.Option(help="Seeds fitted before and after.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    on_bad: OnBad = "refuse",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Attack a system on a log: exposure of the targets before and after, with intervals, and the budget as counted."""
@@ -46,7 +47,7 @@ def run(
 
     spec, plan = spec_from_text(system, settings(set_))
     technique_ = load_class(technique, "attack")()
-    parts = read_split(log, split, seed)
+    parts = read_split(log, split, seed, on_bad=on_bad)
     train = parts.train
     if spec_is_learned(spec):
         plan = {**audit_plan(spec, train, FULL), "patience": 0, **plan}

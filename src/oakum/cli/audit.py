@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from oakum.cli.common import read_split, say, settings
+from oakum.cli.common import OnBad, read_split, say, settings
 
 
 def run(
@@ -33,6 +33,7 @@ def run(
     item: Annotated[Optional[str], typer.Option(help="Column of the item.")] = None,  # noqa: UP045
     value: Annotated[Optional[str], typer.Option(help="Column of the value.")] = None,  # noqa: UP045
     time: Annotated[Optional[str], typer.Option(help="Column of the time.")] = None,  # noqa: UP045
+    on_bad: OnBad = "refuse",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Train, measure, attack and mend on your log; write DIR/report.html and DIR/report.json.
@@ -57,7 +58,9 @@ def run(
         say("No log given: auditing a simulated market whose true tastes are known.")
         parts = split_by(simulate(Market(), seed=seed), split, seed=seed)
     else:
-        parts = read_split(log, split, seed, {"user": user, "item": item, "value": value, "time": time}, target)
+        parts = read_split(
+            log, split, seed, {"user": user, "item": item, "value": value, "time": time}, target, on_bad=on_bad
+        )
     texts = settings(set_)
     parsed = Plan.parse(texts)
     plan = {k: getattr(parsed, k) for k in texts}

@@ -6,9 +6,15 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from oakum.errors import DataError, ParameterError
+
+OnBad = Annotated[
+    str, typer.Option("--on-bad", help="Rows that lack an id or have a faulty cell: refuse the log, or drop them.")
+]
 
 
 def settings(pairs: Sequence[str]) -> dict[str, str]:
@@ -28,18 +34,24 @@ def read_log(
     item: str | None = None,
     value: str | None = None,
     time: str | None = None,
+    on_bad: str = "refuse",
 ) -> Any:
     """A log, with what was guessed said on stderr."""
     from oakum.data.read import read
 
-    data = read(path, user=user, item=item, value=value, time=time)
+    data = read(path, user=user, item=item, value=value, time=time, on_bad=on_bad)
     for note in data.notes:
         say(note)
     return data
 
 
 def read_split(
-    path: str, rule: str, seed: int, columns: dict[str, str | None] | None = None, target: str | None = None
+    path: str,
+    rule: str,
+    seed: int,
+    columns: dict[str, str | None] | None = None,
+    target: str | None = None,
+    on_bad: str = "refuse",
 ) -> Any:
     """A split of a log; a folder with train and test files is taken as published. target: the domain asked for."""
     from oakum.data.read import read_parts
@@ -50,10 +62,10 @@ def read_split(
     parted = set_at(folder) if not folder.is_dir() else any(folder.glob("train*")) and any(folder.glob("test*"))
     if parted and rule in ("auto", "files"):
         given: dict[str, Any] = {k: v for k, v in (columns or {}).items() if v}
-        train, test, valid = read_parts(folder, **given)
+        train, test, valid = read_parts(folder, on_bad=on_bad, **given)
         say(f"Took the train and test files of {path} as published parts.")
         return split_from_parts(train, test, valid, target=target, seed=seed)
-    data = read_log(path, **(columns or {}))
+    data = read_log(path, on_bad=on_bad, **(columns or {}))
     if rule == "files":
         raise DataError(f"{path} holds no train and test files; name a folder that does, or another split.")
     return split(data, rule, target=None if rule == "none" else target, seed=seed)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oakum.cli.common import read_log, say, show
+from oakum.cli.common import OnBad, read_log, say, show
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -46,11 +46,11 @@ def check(log: Log, as_json: Json = False) -> None:
 
 
 @group.command()
-def describe(log: Log, as_json: Json = False) -> None:
+def describe(log: Log, on_bad: OnBad = "refuse", as_json: Json = False) -> None:
     """A log in figures."""
     from oakum.data.describe import describe as describe_data
 
-    found = describe_data(read_log(log))
+    found = describe_data(read_log(log, on_bad=on_bad))
     show(found, as_json, [f"{k}: {v}" for k, v in found.items()])
 
 
@@ -58,12 +58,13 @@ def describe(log: Log, as_json: Json = False) -> None:
 def convert(
     log: Log,
     out: Annotated[Path, typer.Argument(help="File to write; its ending says the form.")],
+    on_bad: OnBad = "refuse",
     as_json: Json = False,
 ) -> None:
     """Write a log in another form (.csv .tsv .parquet .arrow .jsonl .inter .txt)."""
     from oakum.data.convert import convert as convert_data
 
-    data = read_log(log)
+    data = read_log(log, on_bad=on_bad)
     convert_data(data, out)
     show({"written": str(out), "events": len(data)}, as_json, [f"Wrote {len(data):,} events to {out}."])
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oakum.cli.common import read_split, settings, show
+from oakum.cli.common import OnBad, read_split, settings, show
 
 
 def run(
@@ -19,6 +19,7 @@ def run(
     with_: Annotated[list[str], typer.Option("--with", help="name=value of the defence.")] = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="auto, time, leave-last, holdout or none.")] = "none",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    on_bad: OnBad = "refuse",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train a system with a defence in place and save it; says which accounts a detector took out."""
@@ -31,7 +32,7 @@ def run(
     spec, plan = spec_from_text(system, settings(set_))
     cls = load_class(defence)
     values = {k: getattr(cls.parse({k: v}), k) for k, v in settings(with_).items()}
-    parts = read_split(log, split, seed)
+    parts = read_split(log, split, seed, on_bad=on_bad)
     subject = parts if len(parts.test) else parts.train
     with Shown(f"Fitting {system} with {defence}") as progress:
         fitted, marks = defend(

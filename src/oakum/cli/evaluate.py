@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from oakum.cli.common import read_log, show
+from oakum.cli.common import OnBad, read_log, show
 from oakum.errors import ParameterError
 
 
@@ -20,6 +20,7 @@ def run(
     item: Annotated[Optional[str], typer.Option(help="Column of the item.")] = None,  # noqa: UP045
     value: Annotated[Optional[str], typer.Option(help="Column of the value.")] = None,  # noqa: UP045
     time: Annotated[Optional[str], typer.Option(help="Column of the time.")] = None,  # noqa: UP045
+    on_bad: OnBad = "refuse",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a saved model on held-out events: all items ranked, training items removed, an interval on every number.
@@ -33,7 +34,7 @@ def run(
     user, item = (
         "" if name is None and not len(ids) else name for name, ids in ((user, fitted.users), (item, fitted.items))
     )
-    found = evaluation.evaluate(fitted, read_log(test, user, item, value, time), k=cuts(k), seed=seed)
+    found = evaluation.evaluate(fitted, read_log(test, user, item, value, time, on_bad), k=cuts(k), seed=seed)
     lines = [f"{n:18} {e}" for n, e in found.metrics.items()]
     show(found.to_json(), as_json, [*lines, *found.notes])
 

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from oakum.cli.common import read_split, settings, show
+from oakum.cli.common import OnBad, read_split, settings, show
 
 
 def run(
@@ -25,6 +25,7 @@ def run(
     item: Annotated[Optional[str], typer.Option(help="Column of the item.")] = None,  # noqa: UP045
     value: Annotated[Optional[str], typer.Option(help="Column of the value.")] = None,  # noqa: UP045
     time: Annotated[Optional[str], typer.Option(help="Column of the time.")] = None,  # noqa: UP045
+    on_bad: OnBad = "refuse",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Train a system on a log and save it to a folder that cannot execute code.
@@ -41,7 +42,9 @@ def run(
     spec, plan = spec_from_text(system, settings(set_))
     plugins = [load_class(p, "plugin")() for p in plugin]
     target = target or getattr(spec, "target", None)
-    parts = read_split(log, split, seed, {"user": user, "item": item, "value": value, "time": time}, target)
+    parts = read_split(
+        log, split, seed, {"user": user, "item": item, "value": value, "time": time}, target, on_bad=on_bad
+    )
     state = out.with_name(f".{out.name}.resume")
     if spec_is_learned(spec):
         plan = {"checkpoint": str(state), **plan}

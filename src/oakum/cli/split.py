@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from oakum.cli.common import read_log, show
+from oakum.cli.common import OnBad, read_log, show
 
 
 def run(
@@ -18,6 +18,7 @@ def run(
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of random rules.")] = 0,
     target: Annotated[Optional[str], typer.Option(help="Ask for this domain only; items need a column domain.")] = None,  # noqa: UP045
+    on_bad: OnBad = "refuse",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Cut a log into files and say what would mislead about the cut."""
@@ -25,7 +26,7 @@ def run(
     from oakum.splits import split
     from oakum.splits.lint import lint
 
-    data = read_log(log)
+    data = read_log(log, on_bad=on_bad)
     parts = split(data, rule, target=target, seed=seed)
     pieces = {"train": parts.train.interactions, "valid": parts.valid, "test": parts.test}
     sizes = {}

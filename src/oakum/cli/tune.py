@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from oakum.cli.common import read_split, say, settings, show
+from oakum.cli.common import OnBad, read_split, say, settings, show
 
 
 def run(
@@ -17,12 +17,13 @@ def run(
     metric: Annotated[str, typer.Option(help="What to raise, on the validation part.")] = "ndcg@10",
     split: Annotated[str, typer.Option(help="auto, time, leave-last or holdout.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    on_bad: OnBad = "refuse",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Search hyper-parameters within the system's own ranges, on the validation part; the test part is not looked at."""
     from oakum.tuning import tune
 
-    parts = read_split(log, split, seed)
+    parts = read_split(log, split, seed, on_bad=on_bad)
     found = tune(system, parts, trials=trials, fixed=settings(set_), metric=metric, seed=seed, tell=say)
     flags = " ".join(f"--set {k}={v}" for k, v in found["best"].items())
     lines = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +12,26 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from oakum.data import cells
-from oakum.data.coding import codes_of, repeated_pairs, same_kind, vocabulary_of
+from oakum.data.cells import (
+    DISTINCT,
+    ContextCells,
+    Held,
+    IdCells,
+    NumberCells,
+    TimeCells,
+    fit_for_field,
+    numbers_of,
+)
+from oakum.data.coding import repeated_pairs
 from oakum.data.columns import Roles, guess, plain
+from oakum.data.filling import count_up, merged, whole
 from oakum.data.interactions import Interactions
 from oakum.data.issues import Issue, Judge
-from oakum.data.readers.table import Columns, Table
+from oakum.data.ragged import Ids
+from oakum.data.readers.table import Mistyped, Table
 from oakum.data.vocabulary import Vocabulary
 
+MANY = 4_000_000  # rows from which on columns are filled side by side
 _FIELDS = 200  # more context columns than this are features, not context
 
 
@@ -34,7 +48,7 @@ class Coded:
 def assemble(tables: Sequence[Table], given: Mapping[str, str | None], judge: Judge) -> Coded:
     """Code the ids of all tables together; row ids go on from one table to the next.
 
-    Only the columns that are wanted are read, ids first; each is let go of once its array stands.
+    Only the columns that are wanted are read, once and batch by batch; what is held of them is what the log keeps.
     """
     notes: list[str] = []
     plans = [_plan(tables[0], given, notes)]
@@ -46,37 +60,38 @@ def assemble(tables: Sequence[Table], given: Mapping[str, str | None], judge: Ju
         }
         table.roles = {**table.roles, **same}
         plans.append(_plan(table, given, notes, by_place=not table.named))
-    sources = [Columns(t, [*r.used(), *fields]) for t, (r, fields) in zip(tables, plans, strict=True)]
-    vocabularies, codes = [], []
-    for role in ("user", "item"):
-        named = [getattr(r, role) for r, _ in plans]
-        if None in named:
-            vocabularies.append(Vocabulary.of([]))
-            codes.append([np.full(t.rows(), -1, np.int32) for t in tables])
-            continue
-        columns = [cells.ids(t, s.take(name), role, judge) for t, s, name in zip(tables, sources, named, strict=True)]
-        if not len(columns[0]):
-            found = f"the columns {', '.join(tables[0].schema())[:200]} and no rows"
-            judge.fail(Issue(tables[0].where, found, "There is nothing to learn from."))
-        columns = same_kind(columns)
-        vocabulary = vocabulary_of(columns)
-        if len(vocabulary) == 1:
-            name = named[0]
-            found = f"every row has the same {role} ({vocabulary.ids[0]!r}), so there is nothing to learn"
-            cure = f"If this is the wrong column, say which holds the {role} with {role}=NAME."
-            judge.fail(Issue(tables[0].where, found, cure, column=name))
-        vocabularies.append(vocabulary)
-        codes.append([codes_of(c, vocabulary) for c in columns])
-    parts, start = [], 0
-    for n, (table, source, (roles, fields)) in enumerate(zip(tables, sources, plans, strict=True)):
-        part = _events(table, source, roles, fields, codes[0][n], codes[1][n], start, judge, notes)
-        start += len(codes[0][n])
-        parts.append(part)
-    if not len(parts[0]):
+    read = [Taken.of(t, roles, fields, judge) for t, (roles, fields) in zip(tables, plans, strict=True)]
+    if not read[0].rows:
         found = f"the columns {', '.join(tables[0].schema())[:200]} and no rows"
         judge.fail(Issue(tables[0].where, found, "There is nothing to learn from."))
+    left_out = [taken.judged(judge, notes) for taken in read]
+    roles = [role for role in ("user", "item") if read[0].rows and all(getattr(t, role) is not None for t in read)]
+    with threads(read[0].rows) as each:
+        coding = lambda role: merged([getattr(t, role).finish(out) for t, out in zip(read, left_out, strict=True)])
+        found_codes = dict(zip(roles, each(coding, roles), strict=True))
+    vocabularies, codes = [], []
+    for role in ("user", "item"):
+        if role not in found_codes:
+            vocabularies.append(Vocabulary.of([]))
+            codes.append([np.full(taken.rows, -1, np.int32) for taken in read])
+            continue
+        coded, ids = found_codes[role]
+        vocabulary = Vocabulary(ids.rename("id"))
+        if len(vocabulary) == 1:
+            found = f"every row has the same {role} ({ids[0]!r}), so there is nothing to learn"
+            cure = f"If this is the wrong column, say which holds the {role} with {role}=NAME."
+            judge.fail(Issue(tables[0].where, found, cure, column=getattr(read[0], role).name))
+        vocabularies.append(vocabulary)
+        codes.append(coded)
     both = len(vocabularies[0]) > 0 and len(vocabularies[1]) > 0
-    twice = repeated_pairs(parts[0].users, parts[0].items, len(vocabularies[1])) if both else 0
+    rows = np.empty(read[0].rows, np.int64)  # the row ids, whose memory serves for counting first
+    twice = _repeated(codes[0][0], codes[1][0], len(vocabularies[1]), rows) if both else 0
+    parts, start = [], 0
+    for n, taken in enumerate(read):
+        rows = rows if n == 0 else np.empty(taken.rows, np.int64)
+        count_up(rows, start)
+        parts.append(taken.events(codes[0][n], codes[1][n], rows, notes))
+        start += taken.rows
     if twice:
         notes.append(
             f"{twice:,} of {len(parts[0]):,} rows repeat a user and item of an earlier row: all are kept as "
@@ -84,6 +99,125 @@ def assemble(tables: Sequence[Table], given: Mapping[str, str | None], judge: Ju
             "models of who had what merge them."
         )
     return Coded(parts, vocabularies[0], vocabularies[1], list(dict.fromkeys(notes)))
+
+
+def _repeated(users: Ids, items: Ids, num_items: int, spare: NDArray[np.int64]) -> int:
+    if len(users) and min(users.min(), items.min()) < 0:
+        known = (users >= 0) & (items >= 0)
+        return repeated_pairs(users[known], items[known], num_items)
+    return repeated_pairs(users, items, num_items, spare)
+
+
+@contextmanager
+def threads(rows: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """A `map` over threads, as many as polars has and at most four, where there are rows enough; else the plain one."""
+    n = min(4, pl.thread_pool_size()) if rows >= MANY else 1
+    if n < 2:
+        yield map
+        return
+    with ThreadPoolExecutor(n) as pool:
+        yield pool.map
+
+
+@dataclass
+class Taken:
+    """The columns of one table, filled. user, item, value, time: those of the roles that the table has."""
+
+    table: Table
+    roles: Roles
+    rows: int
+    user: IdCells | None
+    item: IdCells | None
+    value: NumberCells | None
+    time: TimeCells | None
+    context: dict[str, ContextCells]
+    position: Held | None
+
+    @classmethod
+    def of(cls, table: Table, roles: Roles, fields: Sequence[str], judge: Judge) -> Taken:
+        """Read a table; as text throughout where the types of its first rows do not hold further down."""
+        try:
+            return cls._read(table, roles, fields, judge, loosely=False)
+        except Mistyped:
+            return cls._read(table, roles, fields, judge, loosely=True)
+
+    @classmethod
+    def _read(cls, table: Table, roles: Roles, fields: Sequence[str], judge: Judge, *, loosely: bool) -> Taken:
+        schema, room = table.schema(), table.room
+        out = cls(table, roles, 0, None, None, None, None, {}, None)
+        for role in ("user", "item"):
+            name = getattr(roles, role)
+            if name is not None and _holds_ids(table, name, schema[name], role, judge):
+                setattr(out, role, IdCells(name, role, room))
+        if roles.value and _holds_numbers(table, roles.value, schema[roles.value], judge):
+            out.value = NumberCells(roles.value, room)
+        out.time = TimeCells(roles.time, room) if roles.time else None
+        out.position = Held(roles.position) if roles.position else None
+        distinct = None if roles.labelled else DISTINCT
+        out.context = {name: ContextCells(name, distinct) for name in fields}
+        columns = [c for c in (out.user, out.item, out.value, out.time, out.position) if c is not None]
+        columns = [*columns, *out.context.values()]
+        with threads(room) as each:
+            for part in table.batches([c.name for c in columns], loosely=loosely):
+                out.rows += len(part)
+                for _ in each(lambda column, part=part: column.add(part[column.name]), columns):
+                    pass
+        return out
+
+    def judged(self, judge: Judge, notes: list[str]) -> NDArray[np.int64]:
+        """Report faulty cells, ids first; the places of the rows that are left out for them."""
+        for cells in (self.user, self.item, self.value, self.time):
+            if cells is not None:
+                cells.settle()
+                cells.judged(self.table, judge)
+        return judge.dropped(self.rows, self.table.where, notes)
+
+    def events(self, users: Ids, items: Ids, rows: NDArray[np.int64], notes: list[str]) -> Interactions:
+        """The log of this table, with these row ids."""
+        values = self.value.finish() if self.value is not None else None
+        moments = self.time.finish(notes) if self.time is not None else None
+        context: dict[str, NDArray[Any]] = {}
+        if self.position is not None:
+            column, name = whole(self.position.held), self.position.name
+            moments = _from_position(users, column)
+            if moments is None:
+                notes.append(f"'{name}' repeats within a user, so it orders no history; kept as a context field.")
+                kept = numbers_of(column)
+                if kept is not None:
+                    context[plain(name)] = kept
+            else:
+                notes.append(
+                    f"Took '{name}' as the order of each history: it stands as time in seconds. "
+                    "Moments of different "
+                    "users cannot be compared, so a split by time would mean nothing."
+                )
+        for name in list(self.context):
+            kept = self.context.pop(name).finish()
+            if kept is None:
+                notes.append(f"Left out '{name}': neither numbers nor a category of fewer than {DISTINCT} values.")
+            else:
+                context[_free_name(plain(name) or name, context)] = kept
+        log = Interactions(users, items, values, moments, rows, context)
+        known = np.ones(self.rows, bool)
+        for cells, coded in ((self.user, users), (self.item, items)):
+            if cells is not None:
+                known &= coded >= 0
+        return log if known.all() else log.take(known)
+
+
+def _holds_ids(table: Table, name: str, kind: pl.DataType, role: str, judge: Judge) -> bool:
+    if not kind.is_nested() and kind != pl.Object:
+        return True
+    cure = f"Name another column with {role}=NAME, or give one row an event."
+    judge.fail(Issue(table.where, f"a {kind} where {role} ids were expected", cure, column=name))
+    return False
+
+
+def _holds_numbers(table: Table, name: str, kind: pl.DataType, judge: Judge) -> bool:
+    if kind.is_numeric() or kind in (pl.String, pl.Boolean):
+        return True
+    judge.fail(Issue(table.where, f"a {kind} where numbers were expected", NumberCells.cure, column=name))
+    return False
 
 
 def _plan(
@@ -100,7 +234,7 @@ def _plan(
     for column in free:
         if column in ("", "index", "Unnamed: 0", "__index_level_0__", "column_0"):
             continue
-        fit = cells.fit_for_field(schema[column])
+        fit = fit_for_field(schema[column])
         if fit and schema[column] == pl.String and not roles.labelled:
             fit = _few_values(table, column, sample)
         (fields if fit else dropped).append(column)
@@ -110,62 +244,17 @@ def _plan(
         )
         fields = fields[:_FIELDS]
     if dropped:
-        notes.append(
-            f"Left out {_listed(dropped)}: neither numbers nor categories of fewer than {cells.DISTINCT} values."
-        )
+        notes.append(f"Left out {_listed(dropped)}: neither numbers nor categories of fewer than {DISTINCT} values.")
     return roles, fields
 
 
 def _few_values(table: Table, column: str, sample: pl.DataFrame | None) -> bool:
     """Whether the first rows leave it possible that a text column is a category."""
     if sample is not None:
-        return sample[column].n_unique() < 0.9 * cells.DISTINCT
+        return sample[column].n_unique() < 0.9 * DISTINCT
     with table.guarded():
         head = table.frame.select(pl.col(column)).head(100_000).select(pl.col(column).n_unique()).collect()
-    return int(head.item()) < cells.DISTINCT
-
-
-def _events(
-    table: Table,
-    source: Columns,
-    roles: Roles,
-    fields: Sequence[str],
-    users: NDArray[np.int32],
-    items: NDArray[np.int32],
-    start: int,
-    judge: Judge,
-    notes: list[str],
-) -> Interactions:
-    values = cells.numbers(table, source.take(roles.value), judge) if roles.value else None
-    moments = cells.times(table, source.take(roles.time), judge, notes) if roles.time else None
-    context: dict[str, NDArray[Any]] = {}
-    if roles.position:
-        column = source.take(roles.position)
-        moments = _from_position(users, column)
-        if moments is None:
-            notes.append(f"'{roles.position}' repeats within a user, so it orders no history; kept as a context field.")
-            kept = cells.context(column)
-            if kept is not None:
-                context[plain(roles.position)] = kept
-        else:
-            notes.append(
-                f"Took '{roles.position}' as the order of each history: it stands as time in seconds. "
-                "Moments of different "
-                "users cannot be compared, so a split by time would mean nothing."
-            )
-    for name in fields:
-        kept = cells.context(source.take(name), distinct=None if roles.labelled else cells.DISTINCT)
-        if kept is None:
-            notes.append(f"Left out '{name}': neither numbers nor a category of fewer than {cells.DISTINCT} values.")
-        else:
-            context[_free_name(plain(name) or name, context)] = kept
-    rows = np.arange(start, start + len(users), dtype=np.int64)
-    log = Interactions(users, items, values, moments, rows, context)
-    known = np.ones(len(log), bool)
-    for role, coded in (("user", log.users), ("item", log.items)):
-        if getattr(roles, role) is not None:
-            known &= coded >= 0
-    return log if known.all() else log.take(known)
+    return int(head.item()) < DISTINCT
 
 
 def _from_position(users: NDArray[np.int32], column: pl.Series) -> NDArray[np.int64] | None:

@@ -94,12 +94,14 @@ def _span_limit(rows: int) -> int:
     return max(1 << 20, 4 * rows)
 
 
-def repeated_pairs(users: Ids, items: Ids, num_items: int) -> int:
-    """How many rows repeat a (user, item) pair that an earlier row holds."""
+def repeated_pairs(users: Ids, items: Ids, num_items: int, keys: NDArray[np.int64] | None = None) -> int:
+    """How many rows repeat a (user, item) pair that an earlier row holds. keys: memory for as many int64, overwritten."""
     if len(users) < 2:
         return 0
-    keys: NDArray[np.int64] = users.astype(np.int64)
-    keys *= num_items
+    keys = np.multiply(users, num_items, out=keys, dtype=np.int64)
     keys += items
     keys.sort()
-    return int(np.count_nonzero(keys[1:] == keys[:-1]))
+    return sum(
+        int(np.count_nonzero(keys[s + 1 : s + _BLOCK + 1] == keys[s : s + _BLOCK][: len(keys) - s - 1]))
+        for s in range(0, len(keys) - 1, _BLOCK)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,28 @@ from scipy import sparse
 from oakum.data.ragged import Ids, Ragged
 from oakum.errors import DataError
 
+_BLOCK = 1 << 16
+MANY = 500_000  # events from which on linear kernels repay that they must be loaded; results are the same
+
+
+def rising(key: NDArray[np.int64]) -> bool:
+    """Whether a column never falls."""
+    for start in range(0, len(key) - 1, _BLOCK):
+        block = key[start : start + _BLOCK + 1]
+        if (block[1:] < block[:-1]).any():
+            return False
+    return True
+
+
+def by_user(users: Ids, *keys: NDArray[Any]) -> NDArray[np.int64]:
+    """Positions sorted by user, then by each key in turn (int64 or uint64), then by position."""
+    if len(users) < MANY or users.min() < 0:
+        return np.lexsort((*reversed(keys), users))
+    from oakum.data.grouping import grouped_order
+
+    signed = [k if k.dtype == np.int64 else (k ^ np.uint64(1 << 63)).view(np.int64) for k in keys]
+    return grouped_order(users, int(users.max()) + 1, tuple(signed))[0]
+
 
 def _frozen(array: Any, dtype: Any) -> Any:
     out = np.ascontiguousarray(array, dtype=dtype)
@@ -22,6 +44,12 @@ def _frozen(array: Any, dtype: Any) -> Any:
         out = out.view()
     out.flags.writeable = False
     return out
+
+
+def _stretch(mask: NDArray[np.bool_]) -> NDArray[Any] | slice:
+    """The mask as a slice where it is one, else as positions."""
+    first, count = int(mask.argmax()), int(np.count_nonzero(mask))
+    return slice(first, first + count) if mask[first : first + count].all() else np.flatnonzero(mask)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +103,9 @@ class Interactions:
         return {**out, "row": self.rows, **self.fields}
 
     def take(self, index: NDArray[Any] | slice) -> Interactions:
-        """The events at `index` (positions or a mask), row ids kept."""
+        """The events at `index` (positions or a mask), row ids kept. One unbroken stretch is not copied."""
+        if isinstance(index, np.ndarray) and index.dtype == bool and len(index) == len(self):
+            index = _stretch(index)
         pick = lambda a: None if a is None else a[index]
         return Interactions(
             self.users[index],
@@ -161,10 +191,8 @@ class Interactions:
 
     def order(self) -> NDArray[np.int64]:
         """Positions sorted by user, then time, then row id: the one order that histories follow."""
-        keys: Sequence[NDArray[Any]] = (self.rows, self.users)
-        if self.times is not None:
-            keys = (self.rows, self.times, self.users)
-        return np.lexsort(keys)
+        keys = (self.rows,) if self.times is None else (self.times, self.rows)
+        return by_user(self.users, *keys)
 
     def histories(self, num_users: int) -> Ragged:
         """One row a user, oldest first (log order where there are no times)."""
@@ -172,12 +200,18 @@ class Interactions:
         offsets = np.zeros(num_users + 1, np.int64)
         if (self.users < 0).any():
             order = order[self.users[order] >= 0]
-        np.cumsum(np.bincount(self.users[order], minlength=num_users), out=offsets[1:])
+            np.cumsum(np.bincount(self.users[order], minlength=num_users), out=offsets[1:])
+        else:
+            np.cumsum(np.bincount(self.users, minlength=num_users), out=offsets[1:])
         pick = lambda a: None if a is None else a[order]
         return Ragged(offsets, self.items[order], pick(self.times), pick(self.values), self.rows[order])
 
     def matrix(self, num_users: int, num_items: int, *, weights: str = "binary") -> sparse.csr_matrix:
         """CSR [users, items] float32; `weights`: binary (duplicates merged), count (events) or value (summed)."""
+        if weights == "binary" and len(self) >= MANY and self.users.min() >= 0 and self.items.min() >= 0:
+            from oakum.data.grouping import binary_matrix
+
+            return binary_matrix(self.users, self.items, num_users, num_items)
         data = np.ones(len(self), np.float32)
         if weights == "value" and self.values is not None:
             data = self.values

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
 
 from oakum.errors import DataError
 
@@ -57,16 +60,48 @@ class Refusal(DataError):
 
 
 class Judge:
-    """Receives issues: raises the first error (reading), or collects them all (checking)."""
+    """Receives issues: raises the first error (reading), or collects them all (checking).
 
-    def __init__(self, *, collect: bool = False) -> None:
+    drop: rows with a faulty cell are left out of the log instead, and `told` says how many and which.
+    """
+
+    def __init__(self, *, collect: bool = False, drop: bool = False) -> None:
         self.issues: list[Issue] | None = [] if collect else None
+        self.drops = drop
+        self._dropped: list[tuple[Issue, NDArray[np.int64]]] = []
 
     def fail(self, issue: Issue) -> None:
         """Raise, or keep the issue and let the caller go on with a stand-in."""
         if self.issues is None:
             raise Refusal(issue)
         self.issues.append(issue)
+
+    def rows(self, issue: Issue, rows: NDArray[np.int64]) -> None:
+        """A fault of these rows (places in their table) alone."""
+        if self.drops:
+            self._dropped.append((issue, rows))
+        else:
+            self.fail(issue)
+
+    def dropped(self, n: int, where: str, notes: list[str]) -> NDArray[np.int64]:
+        """The places of all rows of a table of `n` that are left out, ascending; a note says which and why."""
+        if not self._dropped:
+            return np.empty(0, np.int64)
+        found, self._dropped = self._dropped, []
+        out = np.unique(np.concatenate([rows for _, rows in found]))
+        if len(out) == n:
+            worst = max(found, key=lambda f: len(f[1]))[0]
+            raise Refusal(replace(worst, cure="No row is left when all such rows are left out. " + worst.cure))
+        said = "; ".join(f"column '{i.column}': {i.found} ({_places(rows)})" for i, rows in found)
+        notes.append(f"Left out {len(out):,} of {n:,} rows of {where} as asked: {said}.")
+        return out
+
+
+def _places(rows: NDArray[np.int64], shown: int = 5) -> str:
+    """The first rows, 1-based, and how many more."""
+    listed = ", ".join(f"{int(r) + 1}" for r in rows[:shown])
+    more = f" and {len(rows) - shown:,} more" if len(rows) > shown else ""
+    return f"row{'s' if len(rows) > 1 else ''} {listed}{more}"
 
 
 def refuse(where: Any, found: str, cure: str = "", **place: Any) -> NoReturn:

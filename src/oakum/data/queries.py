@@ -40,6 +40,17 @@ class Queries:
             None if self.fields is None else {k: v[index] for k, v in self.fields.items()},
         )
 
+    def span(self, start: int, stop: int) -> Queries:
+        """The requests start … stop - 1, as views."""
+        at = slice(start, stop)
+        return Queries(
+            self.users[at],
+            self.histories.span(start, stop),
+            None if self.at is None else self.at[at],
+            None if self.text is None else list(self.text[at]),
+            None if self.fields is None else {k: v[at] for k, v in self.fields.items()},
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filter:
@@ -53,6 +64,10 @@ class Filter:
     def take(self, index: NDArray[np.integer]) -> Filter:
         """The same rules for the requests at these positions."""
         return Filter(self.allow, self.deny, None if self.exclude is None else self.exclude.take(index))
+
+    def span(self, start: int, stop: int) -> Filter:
+        """The same rules for the requests start … stop - 1, as views."""
+        return Filter(self.allow, self.deny, None if self.exclude is None else self.exclude.span(start, stop))
 
     def closed(self, num_items: int) -> NDArray[np.bool_] | None:
         """Which items nobody may be shown, bool [items]; None where all may be."""

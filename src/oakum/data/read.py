@@ -21,7 +21,7 @@ from oakum.data.readers import Table, open_table, path_of
 from oakum.data.readers.domains import disjoint, tables_by_domain
 from oakum.data.readers.folder import log_in, parts_in, sides_in
 from oakum.data.readers.sql import read_query
-from oakum.errors import DataError
+from oakum.errors import DataError, ParameterError
 
 __all__ = ["frame_of", "read", "read_parts", "read_split", "read_sql"]
 
@@ -38,6 +38,7 @@ def read(
     users: Any = None,
     relations: Mapping[str, Any] | None = None,
     name: str | None = None,
+    on_bad: str = "refuse",
 ) -> Dataset:
     """Read a log.
 
@@ -47,7 +48,8 @@ def read(
     from common names, then from place and type, and the guess is a sentence in `Dataset.notes`; "" leaves a
     role empty. format: csv, tsv, parquet, arrow, jsonl, atomic, movielens, lines or reports, where the name of the
     file does not say. users, items: tables with an id column, turned into one row a code. relations: name →
-    table of two id columns.
+    table of two id columns. on_bad: what becomes of rows without an id, or whose value or time is none: "refuse"
+    the log, naming the first (the default), or "drop" them; a note says how many and which.
 
     Ids that are whole numbers stay whole numbers, all others are text; codes follow their ascending order.
     Times become microseconds since 1970, unit or form recognised. Row ids are the places of the rows in the
@@ -57,11 +59,19 @@ def read(
     as one log with a domain a file, and a folder with one log of several domains beside others as that log.
 
     Raises `DataError` that names file, row, line and column, what was found, what was expected and the cure.
-    Cost: a few seconds and about 50 bytes a row for tens of millions of rows.
+    Cost: about 0.15 s of one core a million rows of Parquet, 0.3 s of text, and 30 bytes a row at most.
 
     """
     given = {"user": user, "item": item, "value": value, "time": time}
-    return read_judged(source, given, Judge(), format=format, items=items, users=users, relations=relations, name=name)
+    judge = judge_of(on_bad)
+    return read_judged(source, given, judge, format=format, items=items, users=users, relations=relations, name=name)
+
+
+def judge_of(on_bad: str) -> Judge:
+    """What `on_bad` says of faulty rows."""
+    if on_bad not in ("refuse", "drop"):
+        raise ParameterError(f"on_bad is 'refuse' or 'drop'; got '{on_bad}'.")
+    return Judge(drop=on_bad == "drop")
 
 
 def read_sql(source: Any, query: str, **options: Any) -> Dataset:
@@ -74,7 +84,7 @@ def read_sql(source: Any, query: str, **options: Any) -> Dataset:
     """
     table = read_query(source, query)
     given = {role: options.pop(role, None) for role in ("user", "item", "value", "time")}
-    return read_judged(table, given, Judge(), **options)
+    return read_judged(table, given, judge_of(options.pop("on_bad", "refuse")), **options)
 
 
 def frame_of(source: Any, format: str | None = None) -> pl.DataFrame:
@@ -208,6 +218,7 @@ def read_parts(
     users: Any = None,
     relations: Mapping[str, Any] | None = None,
     name: str | None = None,
+    on_bad: str = "refuse",
 ) -> tuple[Dataset, Interactions, Interactions | None]:
     """Published parts over one vocabulary: (training log, test events, validation events or None).
 
@@ -238,7 +249,7 @@ def read_parts(
             sides = dict(sides_in(folder))
             train, valid, test = found["train"], found.get("valid"), found["test"]
     sources = [train, test] if valid is None else [train, valid, test]
-    judge = Judge()
+    judge = judge_of(on_bad)
     with ExitStack() as stack:
         tables = [open_table(s, stack, format) for s in sources]
         coded = assemble(tables, {"user": user, "item": item, "value": value, "time": time}, judge)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -32,8 +34,8 @@ def microseconds(column: pl.Series) -> tuple[pl.Series, str]:
         moments = column.cast(pl.Datetime("us", getattr(kind, "time_zone", None)))
         return moments.dt.epoch("us"), f"Read '{name}' as dates."
     if kind == pl.String:
-        if _dated(column.head(1000)):
-            return _parsed(column), f"Read '{name}' as dates."
+        if dated(column):
+            return parsed(column), f"Read '{name}' as dates."
         column = column.str.strip_chars()
         whole = column.cast(pl.Int64, strict=False)
         if whole.null_count() == column.null_count():
@@ -42,7 +44,7 @@ def microseconds(column: pl.Series) -> tuple[pl.Series, str]:
         # a column that is mostly numbers is one of numbers with bad cells, not one of dates
         if number.null_count() - column.null_count() < (len(column) - column.null_count()) / 2:
             return microseconds(number)
-        return _parsed(column), f"Read '{name}' as dates."
+        return parsed(column), f"Read '{name}' as dates."
     if kind.is_float():
         return _from_floats(column)
     if kind.is_integer():
@@ -53,28 +55,53 @@ def microseconds(column: pl.Series) -> tuple[pl.Series, str]:
 
 
 def _from_integers(column: pl.Series) -> tuple[pl.Series, str]:
-    name = column.name
     if column.null_count() == len(column):
         return column.cast(pl.Int64), ""
     low, high = int(column.min()), int(column.max())  # type: ignore[arg-type]
-    if low >= 19000101 and high <= 21001231:
-        days = column.cast(pl.String).str.to_date("%Y%m%d", strict=False)
-        if days.null_count() == column.null_count():
-            return days.cast(pl.Datetime("us")).dt.epoch("us"), f"Read '{name}' as days written YYYYMMDD."
+    column = column.cast(pl.Int64)
+    found = _days(column, low, high)
+    if found is not None:
+        return found
     unit, scale = _unit(max(abs(low), abs(high)))
-    values: NDArray[np.int64] | pl.Series = column.cast(pl.Int64)
-    micros = values * scale if scale else values // 1_000
-    return pl.Series(name, micros), _said(name, unit, high)
+    return (column * scale if scale else column // 1_000), _said(column.name, unit, high)
+
+
+def _days(column: pl.Series, low: float, high: float) -> tuple[pl.Series, str] | None:
+    """Whole numbers that all spell a day."""
+    if low < 19000101 or high > 21001231:
+        return None
+    days = column.cast(pl.String).str.to_date("%Y%m%d", strict=False)
+    if days.null_count() != column.null_count():
+        return None
+    return days.cast(pl.Datetime("us")).dt.epoch("us"), f"Read '{column.name}' as days written YYYYMMDD."
 
 
 def _from_floats(column: pl.Series) -> tuple[pl.Series, str]:
     finite = column.filter(column.is_finite().fill_null(False))
     top = float(finite.abs().max() or 0.0) if len(finite) else 0.0  # type: ignore[arg-type]
     unit, scale = _unit(top)
-    micros = column * scale if scale else column / 1_000
-    if column.dtype != pl.Float64:
-        micros = column.cast(pl.Float64) * scale if scale else column.cast(pl.Float64) / 1_000
+    micros = column.cast(pl.Float64) * scale if scale else column.cast(pl.Float64) / 1_000
     return micros.round().cast(pl.Int64, strict=False).rename(column.name), _said(column.name, unit, top)
+
+
+def scaled(name: str, numbers: NDArray[Any], low: float, high: float) -> tuple[NDArray[np.int64], str] | None:
+    """`microseconds` of a column that was collected already, in its own memory: int64 or finite float64 numbers, of which
+    the smallest and the largest are known. None where that cannot be done (days, or numbers beyond any unit).
+    """
+    whole, top = numbers.dtype == np.int64, max(abs(low), abs(high))
+    if top >= 9e21 or (whole and low >= 19000101 and high <= 21001231):
+        return None
+    unit, scale = _unit(top)
+    out = numbers.view(np.int64)
+    for start in range(0, len(numbers), _BLOCK >> 4):
+        block = numbers[start : start + (_BLOCK >> 4)]
+        if not whole:
+            out[start : start + len(block)] = np.rint(block * scale if scale else block / 1_000)
+        elif scale:
+            block *= scale
+        else:
+            block //= 1_000
+    return out, _said(name, unit, high)
 
 
 def _unit(top: float) -> tuple[str, int]:
@@ -90,13 +117,13 @@ def _said(name: str, unit: str, top: float) -> str:
     return f"Read '{name}' as {unit} since 1970."
 
 
-def _dated(head: pl.Series) -> bool:
-    """Whether the first cells read as dates, which settles it without trying numbers on all of them."""
-    head = head.drop_nulls()
+def dated(head: pl.Series) -> bool:
+    """Whether the first thousand cells read as dates, which settles it without trying numbers on all of them."""
+    head = head.head(1000).drop_nulls()
     return len(head) > 0 and bool(head.str.contains(r"^\s*\d{4}[-/]\d").all())
 
 
-def _parsed(column: pl.Series) -> pl.Series:
+def parsed(column: pl.Series) -> pl.Series:
     """Each cell by the first form that fits it, by block so that memory stays small."""
     starts = range(0, max(1, len(column)), _BLOCK)
     return pl.concat([_parsed_block(column.slice(s, _BLOCK)) for s in starts]).rename(column.name)

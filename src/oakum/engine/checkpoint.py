@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from oakum.engine.optimisers import Update
 from oakum.errors import ModelFileError, OakumError
 from oakum.files import whole
 
@@ -50,7 +51,7 @@ def clear(folder: Path) -> None:
     (folder / NAME).unlink(missing_ok=True)
 
 
-def pack_optimiser(update: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
+def pack_optimiser(update: Update, prefix: str) -> dict[str, Tensor]:
     """An optimiser's state as named tensors: prefix/index/name."""
     out = {}
     for index, state in update.state_dict()["state"].items():
@@ -59,13 +60,11 @@ def pack_optimiser(update: torch.optim.Optimizer, prefix: str) -> dict[str, Tens
     return out
 
 
-def unpack_optimiser(update: torch.optim.Optimizer, tensors: Mapping[str, Tensor], prefix: str) -> None:
+def unpack_optimiser(update: Update, tensors: Mapping[str, Tensor], prefix: str) -> None:
     """The inverse of `pack_optimiser`."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith(f"{prefix}/"):
             index, name = key[len(prefix) + 1 :].split("/", 1)
             state.setdefault(int(index), {})[name] = value
-    whole = update.state_dict()
-    whole["state"] = state
-    update.load_state_dict(whole)
+    update.load_state_dict({"state": state})

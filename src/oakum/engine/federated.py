@@ -19,6 +19,7 @@ from oakum.data import Dataset
 from oakum.engine import steps
 from oakum.engine.federation import Federated
 from oakum.engine.learner import Learner, Model, Phase
+from oakum.engine.optimisers import Update
 from oakum.engine.outsiders import Outsiders, is_private, put
 from oakum.engine.run import Run
 from oakum.engine.uploads import Upload, gathered, sparse
@@ -120,7 +121,7 @@ class Federation:
             yield batch
 
     # --- a round ------------------------------------------------------------------------------------------------
-    def __call__(self, batch: Batch, moving: Sequence[nn.Parameter], update: torch.optim.Optimizer) -> dict[str, float]:
+    def __call__(self, batch: Batch, moving: Sequence[nn.Parameter], update: Update) -> dict[str, float]:
         """One round: local work, uploads, the server's rule, everybody's change."""
         run, model = self.run, self.run.model
         names = {id(p): n for n, p in model.named_parameters()}
@@ -276,9 +277,7 @@ class Federation:
             raise ParameterError(f"{kind} cannot federate: its loss on a client's rows reads '{name}' of other people.")
 
     @contextmanager
-    def _only(
-        self, private: Mapping[str, nn.Parameter], parts: Sequence[Part], update: torch.optim.Optimizer
-    ) -> Iterator[None]:
+    def _only(self, private: Mapping[str, nn.Parameter], parts: Sequence[Part], update: Update) -> Iterator[None]:
         """Private rows, and what the rule remembers of them, change for this round's people alone."""
         users = torch.cat([part.users for part in parts])
         people = next((len(p) for p in private.values()), len(users))

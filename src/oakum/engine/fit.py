@@ -21,10 +21,16 @@ from oakum.splits.protocol import Split
 
 
 def plan_of(spec: Spec, plan: Plan | Mapping[str, Any] | None = None) -> Plan:
-    """The training plan of a spec: its paper's, with the given values replaced."""
+    """The training plan of a spec: its paper's, with the given values replaced.
+
+    Values that name a step or an optimiser replace those of `ordinary`, the plan of batches that goes with a plan of
+    steps of its own, where a spec has one.
+    """
     if isinstance(plan, Plan):
         return plan
     own = getattr(spec, "plan", None)
+    if plan and not {"step", "optimiser"}.isdisjoint(plan):
+        own = getattr(spec, "ordinary", own)
     return (own() if own is not None else Plan()).replace(**(plan or {}))
 
 
@@ -82,7 +88,7 @@ def fit_again(fitted: Fitted, data: Dataset, *, seed: int | None = None, progres
     again = fit(
         fitted.spec,
         data,
-        plan=record.plan or None,
+        plan=Plan.from_json(record.plan) if record.plan else None,
         plugins=plugins,
         seed=record.seed if seed is None else seed,
         progress=progress,

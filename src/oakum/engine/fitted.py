@@ -150,7 +150,16 @@ class Fitted:
             where = where or Filter()
             where = replace(where, allow=own if where.allow is None else np.intersect1d(own, where.allow))
         popularity = self.item_counts.astype(np.float32) if fallback else None
-        return rank(self.scorer, queries, k, where=where, popularity=popularity, seed=seed, index=index)
+        return rank(
+            self.scorer,
+            queries,
+            k,
+            where=where,
+            popularity=popularity,
+            seed=seed,
+            index=index,
+            num_items=len(self.items),
+        )
 
     def index(self, kind: str = "planned", **settings: Any) -> Any:
         """An index over the item vectors: planned (see `Planned.build`), exact, hnsw or ivf, with their settings.
@@ -252,13 +261,13 @@ class Fitted:
                 rules.exclude,
             )
         ranking = self.rank(queries, k, where=rules, fallback=True, seed=seed, index=index)
+        kept = ranking.items >= 0
+        pairs = zip(self.items.decode(ranking.items[kept]), ranking.scores[kept].tolist(), strict=True)
+        shown = [{"item": i, "score": s} for i, s in pairs]
+        ends = np.cumsum(kept.sum(1)).tolist()
         out = []
         for r, name in enumerate(names):
-            kept = ranking.items[r] >= 0
-            ids = self.items.decode(ranking.items[r][kept])
-            scores = ranking.scores[r][kept].tolist()
-            answer: dict[str, Any] = {"user": name}
-            answer["items"] = [{"item": i, "score": s} for i, s in zip(ids, scores, strict=True)]
+            answer: dict[str, Any] = {"user": name, "items": shown[ends[r - 1] if r else 0 : ends[r]]}
             if ranking.fallback is not None and ranking.fallback[r]:
                 why = "no known event in the history" if history is not None or codes[r] >= 0 else "unknown user"
                 answer["fallback"] = f"{why}: the most popular items"

@@ -173,6 +173,11 @@ class Model(Learner):
         out = vectors @ chosen.T if items.ndim == 1 else (vectors.unsqueeze(1) * chosen).sum(-1)
         return out.masked_fill(torch.from_numpy(items < 0).to(out.device), torch.nan)
 
+    def by_triples(self) -> tuple[Tensor, Tensor, float] | None:
+        """Its tables of users [u, d] and items [i, d] and the weight of their squares, where its loss is BPR of their dot
+        products and nothing else, so that `Triples` can step without a backward pass; None for every other model."""
+        return None
+
     def score_candidates(self, batch: Batch, items: Tensor) -> Tensor:
         """Scores of own candidates [b, c] for the rows of a training batch; what adaptive samplers ask for."""
         reps = self.represent_query(batch)

@@ -49,7 +49,11 @@ class Run:
     def seed_step(self) -> None:
         """Seed torch's global state from (seed, phase, epoch, step): layers and initialisers that draw from it
         (dropout, GRU) then repeat exactly, also after a resume."""
-        torch.manual_seed(derive(self.seed, "step", self.phase.name, self.epoch, self.step))
+        seed = derive(self.seed, "step", self.phase.name, self.epoch, self.step)
+        # `torch.manual_seed` asks devices that are not there, too, and keeps the call and its stack for the day they come.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.manual_seed(seed)
 
     def use(self, data: Dataset) -> None:
         """Switch to the data of this epoch."""

@@ -10,21 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from oakum.engine.learner import Losses, owner_of
+from oakum.engine.optimisers import SGD, Adagrad, Adam, Update
 from oakum.engine.plan import Plan
 from oakum.engine.run import Run
 from oakum.errors import OakumError
+from oakum.nn.drawn import whole
 from oakum.sampling.batches import Batch
 
 
-def optimiser(plan: Plan, parameters: Sequence[nn.Parameter], learning_rate: float | None) -> torch.optim.Optimizer:
+def optimiser(plan: Plan, parameters: Sequence[nn.Parameter], learning_rate: float | None) -> Update:
     """The plan's update rule over these parameters."""
-    rate = plan.learning_rate if learning_rate is None else learning_rate
+    rate, decay = plan.learning_rate if learning_rate is None else learning_rate, plan.weight_decay
     if plan.optimiser == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, weight_decay=plan.weight_decay)
+        return SGD(parameters, rate, weight_decay=decay)
     if plan.optimiser == "adagrad":
-        return torch.optim.Adagrad(parameters, lr=rate, weight_decay=plan.weight_decay)
-    kind = torch.optim.AdamW if plan.optimiser == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=rate, weight_decay=plan.weight_decay, betas=(0.9, plan.beta2), fused=True)
+        return Adagrad(parameters, rate, weight_decay=decay)
+    return Adam(parameters, rate, weight_decay=decay, beta2=plan.beta2, decoupled=plan.optimiser == "adamw")
 
 
 def rate_at(plan: Plan, step: int, total: int) -> float:
@@ -46,6 +47,8 @@ def losses_of(run: Run, batch: Batch) -> Losses:
     for plugin in run.plugins:
         batch = plugin.batch(run, batch)
     reps = run.model.represent(batch)
+    if run.plugins:
+        reps = whole(reps)
     for plugin in run.plugins:
         reps = plugin.reps(run, batch, reps)
     losses = run.model.losses(batch, reps)
@@ -83,14 +86,14 @@ def gradients(run: Run, batch: Batch, moving: Sequence[nn.Parameter], weights: T
     return {name: value.detach() for name, value in losses.items()}
 
 
-def apply(run: Run, moving: Sequence[nn.Parameter], update: torch.optim.Optimizer) -> None:
+def apply(run: Run, moving: Sequence[nn.Parameter], update: Update) -> None:
     """Move the parameters by what stands in their `grad`, clipped as the plan says."""
     if run.plan.clip_norm:
         nn.utils.clip_grad_norm_(moving, run.plan.clip_norm)
     update.step()
 
 
-def central(run: Run, batch: Batch, moving: Sequence[nn.Parameter], update: torch.optim.Optimizer) -> dict[str, float]:
+def central(run: Run, batch: Batch, moving: Sequence[nn.Parameter], update: Update) -> dict[str, float]:
     """One ordinary step on one machine; only the parameters of the phase receive gradients."""
     losses = gradients(run, batch, moving)
     apply(run, moving, update)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from oakum.data import Dataset
 from oakum.engine import checkpoint, steps
 from oakum.engine.learner import Model, Phase, Plugin, flat_phases, owner_of
+from oakum.engine.optimisers import Update
 from oakum.engine.plan import Plan
 from oakum.engine.progress import Progress
 from oakum.engine.record import Record
@@ -70,12 +71,12 @@ class Trainer:
         self.stages = stages_of(self.model, self.plugins)
         self.run = Run(plan, seed, data, self.model, self.plugins, self.device, self.stages[0][0])
         self.stepper = None if plan.step is None else plan.step.begin(self.run)
-        self.higher = higher_is_better(plan.metric)
+        self.higher = validation is None or higher_is_better(plan.metric)  # looking it up loads all metrics
         self.stopping = Stopping()
         self.best: dict[str, Tensor] = {}
         self.best_value, self.bad = -float("inf"), 0
         self.place: dict[str, Any] = {"stage": 0, "epoch": 0, "step": 0, "rate_step": 0, "sums": {}}
-        self.updates: list[torch.optim.Optimizer] = []
+        self.updates: list[Update] = []
         self.folder = Path(plan.checkpoint) if plan.checkpoint else None
 
     # --- identity and state -------------------------------------------------------------------------------------
@@ -268,7 +269,7 @@ class Trainer:
         self._stop_if_asked()
         return go_on
 
-    def _step(self, batch: Batch, moving: list[nn.Parameter], update: torch.optim.Optimizer) -> dict[str, float]:
+    def _step(self, batch: Batch, moving: list[nn.Parameter], update: Update) -> dict[str, float]:
         if self.stepper is not None:
             taken: dict[str, float] = self.stepper(batch, moving, update)
             return taken

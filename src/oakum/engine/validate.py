@@ -58,7 +58,8 @@ class Validation:
         truth = self.truth.within(model.candidates)
         if not len(truth):
             return 0.0
-        ranking = rank(scorer, truth.queries, k, where=truth.filter(remove_seen=self.split.protocol.remove_seen))
+        where = truth.filter(remove_seen=self.split.protocol.remove_seen)
+        ranking = rank(scorer, truth.queries, k, where=where, num_items=self.split.train.num_items)
         context = Context.of(self.split.train, propensities=self._propensities(model))
         return float(np.nanmean(measure(ranking, truth, [metric], context)[metric]))
 

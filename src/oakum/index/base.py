@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from oakum.data import Filter, Ids, Ragged, Ranking
 from oakum.errors import DataError, ParameterError, nearest
-from oakum.kernels.topk import tie_ranks, topk_scores
-from oakum.kernels.walk import dots
+from oakum.kernels.lists import packed
+from oakum.kernels.topk import tie_ranks, topk
 from oakum.seeds import generator
 
 Floats = NDArray[np.float32]
 Metric = Literal["dot", "cosine", "l2"]
-BLOCK = 1 << 23  # scores held at once
 KEPT_BYTES = 1 << 25  # rows of a filter that are kept beside it for the next request
 REMEMBERED = 16  # filters that stay ready
 SAMPLE = 192  # passing items that walks may start from
@@ -86,6 +85,11 @@ class Passing:
         out = np.zeros(self.total, bool)
         out[self.rows] = True
         return out
+
+    @cached_property
+    def bits(self) -> NDArray[np.int64]:
+        """Which pass, a bit each: see `packed`."""
+        return np.asarray(packed(self.rows, self.total))
 
     @cached_property
     def sample(self) -> NDArray[np.int32]:
@@ -239,55 +243,18 @@ class Geometry:
     def best(self, asked: Floats, k: int, passing: Passing | None, exclude: Ragged | None) -> tuple[Ids, Floats]:
         """The exact answer: rows of the table int32 [q, k] (-1 pads) and scores, best first.
 
-        Everything or a large part by one product with the table; a small part by gathering its rows, which are kept with
-        the filter for the next request.
+        Time d a request and passing row. Under a filter the rows are read where they lie; from its second request on, few
+        ones lie side by side, kept with the filter.
         """
-        items = np.full((len(asked), k), -1, np.int32)
-        scores = np.full((len(asked), k), np.nan, np.float32)
-        gather = passing is not None and len(passing) <= 0.6 * self.size
-        width = len(passing) if gather and passing is not None else self.size
-        if not width:
-            return items, scores
-        step = max(1, BLOCK // width)
-        for at in range(0, len(asked), step):
-            part = asked[at : at + step]
-            shut = None if exclude is None else exclude.take(np.arange(at, at + len(part)))
-            if gather and passing is not None:
-                got, values = self._gathered(part, k, passing, shut)
-            else:
-                block = part @ self.table.T
-                if passing is not None:
-                    np.copyto(block, np.float32(np.nan), where=~passing.mask)
-                got, values = topk_scores(block, k, exclude=shut, ties=self.ties)
-            items[at : at + step], scores[at : at + step] = got, values
-        return items, scores
-
-    def _gathered(self, part: Floats, k: int, passing: Passing, shut: Ragged | None) -> tuple[Ids, Floats]:
-        rows = passing.rows
+        if passing is None:
+            return topk(asked, self.table, k, exclude=exclude, ties=self.ties)
         kept = passing.kept
-        if "ties" not in kept:
-            kept["ties"] = self.ties[rows]
-        if (
-            "table" not in kept
-            and len(rows) * self.table.shape[1] * 4 <= KEPT_BYTES
-            and (len(part) > 3 or "asked" in kept)
-        ):
-            kept["table"] = self.table[rows]
-        kept["asked"] = True  # the second request of a filter finds its rows side by side
-        table = kept.get("table")
-        if table is not None:
-            block = part @ table.T
-        elif len(part) > 3:
-            block = part @ self.table[rows].T
-        else:
-            block = dots(part, self.table, rows)
-        if shut is not None:  # places among the passing rows
-            at = np.searchsorted(rows, shut.items)
-            hit = (at < len(rows)) & (rows[np.minimum(at, len(rows) - 1)] == shut.items)
-            offsets = np.concatenate([[0], np.cumsum(hit)])[shut.offsets].astype(np.int64)
-            shut = Ragged(offsets, at[hit].astype(np.int32))
-        got, values = topk_scores(block, k, exclude=shut, ties=kept["ties"])
-        return np.where(got >= 0, rows[np.maximum(got, 0)], -1).astype(np.int32), values
+        if "asked" in kept and "table" not in kept and len(passing) * self.table.shape[1] * 4 <= KEPT_BYTES:
+            kept["table"] = self.table[passing.rows]
+        kept["asked"] = True
+        table = kept.get("table", self.table)
+        beside = table is not self.table
+        return topk(asked, table, k, exclude=exclude, rows=passing.rows, beside=beside, ties=self.ties)
 
     def ordered(self, nodes: Ids, scores: Floats, k: int, exclude: Ragged | None) -> tuple[Ids, Floats]:
         """The `k` best of unordered rows of the table [q, c] (-1 pads) without those excluded, ties as everywhere."""

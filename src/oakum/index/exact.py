@@ -12,7 +12,7 @@ from oakum.index.base import Floats, Found, Geometry, Metric, Passing
 
 
 class Exact:
-    """One matrix product and a selection a block of requests; under a rare filter, a product with the passing rows alone.
+    """Products with all rows, or with those that pass, and selection in one pass.
 
     Time n · d a request (s · n · d under a filter that lets the share s through), memory 4 n d bytes.
     """

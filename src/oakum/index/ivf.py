@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,10 +15,12 @@ from oakum.index.base import Floats, Found, Geometry, Metric, Passing
 from oakum.index.exact import placed
 from oakum.index.hnsw import complete
 from oakum.kernels.kmeans import kmeans, nearest_centre
-from oakum.kernels.walk import probe
+from oakum.kernels.lists import nearest_lists, read_lists
+from oakum.kernels.spread import even, spread
+from oakum.kernels.topk import DENSE
 from oakum.seeds import generator
 
-_NOWHERE = np.empty(0, np.int32)
+_ALL = np.empty(0, np.int64)
 TRAINED = 64  # rows a centre is trained on
 
 
@@ -58,11 +61,10 @@ class IVF:
             state = {"centres": centres, "member": member, "radius": radius}
         self.centres, self.member, self.radius = state["centres"], state["member"], state["radius"]
         self.order = np.argsort(self.member, kind="stable").astype(np.int32)
-        self.place_of = np.empty(own.size, np.int32)
-        self.place_of[self.order] = np.arange(own.size, dtype=np.int32)
         sizes = np.bincount(self.member, minlength=len(self.centres))
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.grouped = np.ascontiguousarray(own.table[self.order])
+        self.squares = (self.centres * self.centres).sum(1)
 
     @property
     def lists(self) -> int:
@@ -101,31 +103,33 @@ class IVF:
             return items, scores, proven, products
         part = np.ascontiguousarray(asked[at])
         aims, offsets, factors = own.aims(part)
-        gaps = (aims * aims).sum(1)[:, None] - 2 * (aims @ self.centres.T) + (self.centres * self.centres).sum(1)
-        gaps = np.sqrt(np.maximum(gaps, 0))
-        visits = np.argsort(gaps, axis=1, kind="stable").astype(np.int32)
+        gaps = self.gaps(aims)
         # Distances by the expanded square carry sqrt(eps) of the lengths: that much less is promised.
-        slack = np.float32(1e-3) * np.sqrt((aims * aims).sum(1))[:, None]
-        least = np.maximum(np.take_along_axis(gaps, visits, 1) - self.radius[visits] - slack, 0) ** 2
-        bounds = np.minimum.accumulate(least[:, ::-1], axis=1)[:, ::-1].astype(np.float32)
-        lengths = np.zeros(len(part), np.int64) if shut is None else shut.lengths[at]
-        places, starts = (_NOWHERE, self.starts) if passing is None else self._places(passing)
-        nodes, values, _, products[at], proven[at] = probe(
-            part, (k + lengths).astype(np.int64), self.grouped, self.order, places, starts, passing is not None, visits,
-            np.ascontiguousarray(bounds), offsets, factors, probes,
-        )  # fmt: skip
-        items[at], scores[at] = own.ordered(nodes, values, k, None if shut is None else shut.take(at))
+        slack = np.float32(1e-3) * np.sqrt((aims * aims).sum(1))
+        left = Ragged.empty(len(at)) if shut is None else shut.take(at)
+        known, few = np.arange(len(at)), min(probes, self.lists)
+        while len(known):  # queries that few lists do not serve start again with all
+            visits, bounds = nearest_lists(gaps[known], self.radius, slack[known], few)
+            n = len(known)
+            found, values = np.full((n, k), -1, np.int32), np.full((n, k), np.nan, np.float32)
+            computed, done, more = np.zeros(n, np.int64), np.zeros(n, bool), np.zeros(n, bool)
+            own_left = left if n == len(at) else left.take(known)
+            work = partial(
+                read_lists, part[known].reshape(-1), part.shape[1], self.grouped.reshape(-1), self.order,
+                _ALL if passing is None else passing.bits, passing is not None, self.starts, visits, bounds, offsets[known],
+                factors[known], probes, k, own.ties, own_left.offsets, np.ascontiguousarray(own_left.items, np.int32),
+                len(at) > 1, found, values.view(np.int32), computed, done, more,
+            )  # fmt: skip
+            spread(work, even(n, self.grouped.size / self.lists * probes * n, worth=DENSE))
+            rows = at[known]
+            items[rows], scores[rows], products[rows], proven[rows] = found, values, computed, done
+            known, few = known[more], self.lists
         return items, scores, proven, products
 
-    def _places(self, passing: Passing) -> tuple[Ids, NDArray[np.int64]]:
-        """The rows in list order that pass, and where each list begins among them; kept with the filter."""
-        held = passing.kept.get(id(self))
-        if held is None:
-            places = np.sort(self.place_of[passing.rows])
-            held = places, np.searchsorted(places, self.starts).astype(np.int64)
-            passing.kept[id(self)] = held
-        found: tuple[Ids, NDArray[np.int64]] = held
-        return found
+    def gaps(self, aims: Floats) -> Floats:
+        """Distances of places in the space to all centres, float32 [q, lists]."""
+        squares = (aims * aims).sum(1)[:, None] - 2 * (aims @ self.centres.T) + self.squares
+        return np.sqrt(np.maximum(squares, 0))
 
     def settings(self) -> dict[str, Any]:
         """How many lists are read."""

@@ -1,21 +1,36 @@
-"""Exact top-k: a blocked matrix product followed by selection; no users × items array ever exists.
+# mypy: disable-error-code="no-untyped-def"
+"""Exact top-k: products and selection in one pass; no users × items array ever exists, not even a block of one.
+
+A panel of 16 items is multiplied with hundreds of queries, 6 at a time, and the products are compared with each query's
+k-th best while they are still in registers; the few that reach it are kept. So the cost is that of the products.
 
 Tie rule: equal scores are ordered by a fixed seeded permutation of the items, so that ids (often given by popularity
-or first appearance) never leak into a ranking. NaN is never recommended.
+or first appearance) never leak into a ranking. NaN is never recommended. A product is summed over the components in
+order (of a request alone in eight parts, which reads the items at the speed of memory), so equal items score equally
+and neither threads nor the other items change a bit.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from oakum.data import Ids, Ragged
+from oakum.kernels._best import WORST, bits_of, cut, finish, key_of, rising
+from oakum.kernels._lanes import ITEMS, LANES, QUERIES, first_bit, reaching, tile, tile_one, turn
+from oakum.kernels.spread import even, spread
+from oakum.kernels.tile import prefetch
 from oakum.seeds import keyed_hash
 
 TIE_KEY = 0x0AC0
+CACHE_BYTES = 1 << 19  # of queries and of what they keep: the part of a core's own cache that a group may fill
+ALL = np.empty(0, np.int32)  # in place of rows: every row of the table
+
+DENSE = 1e9  # multiplications of a dense kernel that are worth a thread: some twenty milliseconds
+SHORT = 128  # components: shorter rows end before the processor has seen a stream, so they are asked for ahead
 
 
 @lru_cache(maxsize=4)
@@ -28,96 +43,188 @@ def tie_ranks(num_items: int) -> Ids:
     return ranks
 
 
-@njit(cache=True, inline="always")
-def _before(a, i, b, j, ties):  # type: ignore[no-untyped-def]
-    """Whether (score a, item i) ranks before (score b, item j)."""
-    return a > b or (a == b and ties[i] < ties[j])
+@njit(cache=True, nogil=True)
+def _search(  # type: ignore[no-untyped-def]
+    queries, table, d, rows, some, beside, k, ties, offsets, excluded, alone, group, found, values, start, stop
+):
+    """The best k of the rows of `table` for the queries start … stop - 1 (the only one, where it is `alone`); see `topk`.
 
-
-@njit(cache=True, nogil=True, parallel=True)
-def select_rows(scores, k, ties, offsets, excluded):  # type: ignore[no-untyped-def]
-    """The best k of each row of scores [q, items]; `excluded[offsets[r]:offsets[r + 1]]` never appear in row r.
-
-    A binary heap of size k a row, the worst kept item on top. Rows are independent: threads change nothing.
+    queries, table: flat float32, d to a row. rows int32, rising: the rows to look at where `some`, and all that the table
+    holds where `beside`. found int32 [q, k] and values int32 [q, k] (bits of scores) are written.
     """
-    n, m = scores.shape
-    items = np.full((n, k), -1, np.int32)
-    values = np.full((n, k), np.nan, np.float32)
-    for r in prange(n):
-        row = scores[r]
-        for at in range(offsets[r], offsets[r + 1]):
-            row[excluded[at]] = np.nan
-        heap_item = np.empty(k, np.int32)
-        heap_score = np.empty(k, np.float32)
-        size = 0
-        for j in range(m):
-            s = row[j]
-            if s != s:
-                continue
-            if size == k:
-                if s < heap_score[0] or not _before(s, j, heap_score[0], heap_item[0], ties):
+    total = len(rows) if some else len(table) // d
+    room = min(2 * k + 32, max(total, k) + 1)
+    group = min(group, (stop - start + QUERIES - 1) // QUERIES * QUERIES)
+    asked = np.empty(group * d, np.float32)
+    least = np.empty(group, np.float32)
+    least_bits = least.view(np.int32)
+    bars = np.empty(group, np.int64)
+    sizes = np.empty(group, np.int64)
+    keys = np.empty(group * room, np.int64)
+    items = np.empty(group * room, np.int32)
+    shut_at = np.empty(group, np.int64)
+    shut_end = np.empty(group, np.int64)
+    panel = np.empty(ITEMS * d, np.float32)
+    places = np.empty(ITEMS, np.int64)
+    ids = np.empty(ITEMS, np.int32)
+    scores = np.empty(QUERIES * ITEMS, np.float32)
+    bits = scores.view(np.int32)
+    masks = np.empty(QUERIES, np.int64)
+    whole = d // LANES * LANES
+    fetches = not beside or d <= SHORT
+    ahead = ITEMS if d > SHORT else 2 * ITEMS if beside else 4 * ITEMS
+    for first in range(start, stop, group):
+        n = min(group, stop - first)
+        sets = (n + QUERIES - 1) // QUERIES
+        shut = np.empty(offsets[first + n] - offsets[first], np.int32)
+        for g in range(sets * QUERIES):
+            at = g // QUERIES * QUERIES * d + g % QUERIES
+            for c in range(d):
+                asked[at + c * QUERIES] = queries[(first + g) * d + c] if g < n else np.nan
+            least[g] = -np.inf
+            bars[g] = WORST
+            sizes[g] = 0
+            if g < n:
+                shut_at[g] = offsets[first + g] - offsets[first]
+                shut_end[g] = offsets[first + g + 1] - offsets[first]
+                rising(excluded, offsets[first + g], offsets[first + g + 1], shut[shut_at[g] : shut_end[g]])
+        for p in range(0, total, ITEMS):
+            here = min(ITEMS, total - p)
+            real = (1 << here) - 1  # the last panel repeats a row
+            for j in range(ITEMS):
+                at = p + min(j, here - 1)
+                ids[j] = rows[at] if some else at
+                places[j] = np.int64(at if beside else ids[j]) * d
+            for j in range(p + ahead, min(p + ahead + ITEMS, total) if fetches else 0):
+                row = j if beside else np.int64(rows[j])
+                for c in range(0, d, 16):
+                    prefetch(table, row * d + c)
+            if not alone:
+                for c in range(0, whole, LANES):
+                    turn(table, places, 0, c, panel, c * ITEMS, ITEMS)
+                    turn(table, places, LANES, c, panel, c * ITEMS + LANES, ITEMS)
+                for c in range(whole, d):
+                    for j in range(ITEMS):
+                        panel[c * ITEMS + j] = table[places[j] + c]
+            for s in range(sets):
+                if alone:
+                    reached = tile_one(table, places, queries, first * d, d, least, 0, scores, masks)
+                else:
+                    reached = tile(panel, 0, asked, s * QUERIES * d, d, least, s * QUERIES, scores, masks)
+                if not reached:
                     continue
-                at = 0
-                while True:
-                    child = 2 * at + 1
-                    if child >= k:
-                        break
-                    if child + 1 < k and _before(
-                        heap_score[child], heap_item[child], heap_score[child + 1], heap_item[child + 1], ties
-                    ):
-                        child += 1
-                    if _before(heap_score[child], heap_item[child], s, j, ties):
-                        break
-                    heap_score[at] = heap_score[child]
-                    heap_item[at] = heap_item[child]
-                    at = child
-                heap_score[at] = s
-                heap_item[at] = j
+                for i in range(min(QUERIES, n - s * QUERIES)):
+                    mask = masks[i] & real
+                    g = s * QUERIES + i
+                    while mask:
+                        j = first_bit(mask)
+                        mask &= mask - 1
+                        item = ids[j]
+                        key = key_of(bits[i * ITEMS + j], ties[item])
+                        if key <= bars[g]:
+                            continue
+                        while shut_at[g] < shut_end[g] and shut[shut_at[g]] < item:
+                            shut_at[g] += 1
+                        if shut_at[g] < shut_end[g] and shut[shut_at[g]] == item:
+                            continue
+                        keys[g * room + sizes[g]] = key
+                        items[g * room + sizes[g]] = item
+                        sizes[g] += 1
+                        if sizes[g] == room:
+                            bars[g] = cut(keys, items, g * room, room, k)
+                            least_bits[g] = bits_of(bars[g])
+                            sizes[g] = k
+        for g in range(n):
+            finish(keys, items, g * room, sizes[g], k, found[first + g], values[first + g])
+
+
+@njit(cache=True, nogil=True)
+def _select(scores, m, k, ties, offsets, excluded, blank, some, found, values, start, stop):
+    """The best k of each row of flat scores, m to a row, for the rows start … stop - 1; `blank` is read where `some`."""
+    room = min(2 * k + 64, max(m, k) + 1)
+    keys = np.empty(room, np.int64)
+    items = np.empty(room, np.int32)
+    bits = scores.view(np.int32)
+    low = np.empty(1, np.float32)
+    low_bits = low.view(np.int32)
+    for r in range(start, stop):
+        base = r * m
+        size = 0
+        bar = WORST
+        low[0] = -np.inf
+        shut = np.empty(offsets[r + 1] - offsets[r], np.int32)
+        rising(excluded, offsets[r], offsets[r + 1], shut)
+        next_shut = 0
+        for at in range(0, m, 32):
+            if at + 32 <= m:
+                mask = reaching(scores, base + at, low[0])
             else:
-                at = size
+                mask = np.int64(0)
+                for j in range(at, m):
+                    if scores[base + j] >= low[0]:
+                        mask |= np.int64(1) << np.int64(j - at)
+            while mask:
+                j = at + first_bit(mask)
+                mask &= mask - 1
+                key = key_of(bits[base + j], ties[j])
+                if key <= bar or (some and blank[j]):
+                    continue
+                while next_shut < len(shut) and shut[next_shut] < j:
+                    next_shut += 1
+                if next_shut < len(shut) and shut[next_shut] == j:
+                    continue
+                keys[size] = key
+                items[size] = j
                 size += 1
-                while at > 0:
-                    parent = (at - 1) >> 1
-                    if _before(s, j, heap_score[parent], heap_item[parent], ties):
-                        break
-                    heap_score[at] = heap_score[parent]
-                    heap_item[at] = heap_item[parent]
-                    at = parent
-                heap_score[at] = s
-                heap_item[at] = j
-        # Sort the kept few by insertion: k is small.
-        for a in range(1, size):
-            s = heap_score[a]
-            j = heap_item[a]
-            b = a - 1
-            while b >= 0 and _before(s, j, heap_score[b], heap_item[b], ties):
-                heap_score[b + 1] = heap_score[b]
-                heap_item[b + 1] = heap_item[b]
-                b -= 1
-            heap_score[b + 1] = s
-            heap_item[b + 1] = j
-        for a in range(size):
-            items[r, a] = heap_item[a]
-            values[r, a] = heap_score[a]
-    return items, values
+                if size == room:
+                    bar = cut(keys, items, 0, room, k)
+                    low_bits[0] = bits_of(bar)
+                    size = k
+        finish(keys, items, 0, size, k, found[r], values[r])
+
+
+def _answers(queries: int, k: int) -> tuple[Ids, NDArray[np.float32]]:
+    return np.full((queries, k), -1, np.int32), np.full((queries, k), np.nan, np.float32)
+
+
+def _shut(exclude: Ragged | None, queries: int) -> tuple[NDArray[np.int64], Ids]:
+    if exclude is None:
+        return np.zeros(queries + 1, np.int64), ALL
+    return exclude.offsets, np.ascontiguousarray(exclude.items, np.int32)
 
 
 def topk_scores(
-    scores: NDArray[np.float32], k: int, *, exclude: Ragged | None = None, ties: Ids | None = None
+    scores: NDArray[np.float32],
+    k: int,
+    *,
+    exclude: Ragged | None = None,
+    blank: NDArray[np.bool_] | None = None,
+    ties: Ids | None = None,
 ) -> tuple[Ids, NDArray[np.float32]]:
-    """The best `k` of each row of a block of scores [q, items] (overwritten at excluded places).
+    """The best `k` of each row of a block of scores [q, items], which is only read.
 
-    Returns items int32 [q, k] (-1 where fewer are allowed) and scores float32 [q, k] (NaN there).
+    exclude, blank, ties as for `topk`. Returns items int32 [q, k] (-1 where fewer are allowed) and scores float32 [q, k]
+    (NaN there).
     """
-    if ties is None:
-        ties = tie_ranks(scores.shape[1])
-    if not scores.flags.writeable or not scores.flags.c_contiguous or scores.dtype != np.float32:
-        scores = np.array(scores, np.float32, order="C")
-    empty = exclude is None
-    offsets = np.zeros(len(scores) + 1, np.int64) if empty else exclude.offsets  # type: ignore[union-attr]
-    excluded = np.empty(0, np.int32) if empty else np.ascontiguousarray(exclude.items)  # type: ignore[union-attr]
-    out: tuple[Ids, NDArray[np.float32]] = select_rows(scores, k, ties, offsets, excluded)
-    return out
+    found, values = _answers(len(scores), k)
+    if k and scores.size:
+        flat, m = np.ascontiguousarray(scores, np.float32).reshape(-1), scores.shape[1]
+        own = tie_ranks(m) if ties is None else ties
+        closed = np.zeros(0, bool) if blank is None else blank
+        work = partial(
+            _select,
+            flat,
+            m,
+            k,
+            own,
+            *_shut(exclude, len(scores)),
+            closed,
+            blank is not None,
+            found,
+            values.view(np.int32),
+        )
+        spread(work, even(len(scores), scores.size))
+    return found, values
 
 
 def topk(
@@ -127,23 +234,35 @@ def topk(
     *,
     exclude: Ragged | None = None,
     blank: NDArray[np.bool_] | None = None,
-    block_bytes: int = 1 << 25,
+    rows: Ids = ALL,
+    beside: bool = False,
+    ties: Ids | None = None,
 ) -> tuple[Ids, NDArray[np.float32]]:
     """The `k` items of largest dot product with each query. [q, d], [items, d] -> int32 [q, k], float32 [q, k].
 
-    exclude: per query, never returned. blank: bool [items], never returned to anyone. Rows of NaN (a query or an
-    item that the model cannot place) give and receive nothing. Time q · items · d; memory `block_bytes` of scores.
+    exclude: per query, never returned. blank: bool [items], never returned to anyone. rows: int32, rising, the items to look
+    at (`ALL`: all); the others cost nothing. beside: the table holds just those rows, side by side. Rows of NaN (a query or an item that the model cannot place) give and receive
+    nothing. ties: the order of equal scores, int32 [items], each once. Time q · items · d; memory of the answer.
     """
-    ties = tie_ranks(len(items))
-    found = np.full((len(queries), k), -1, np.int32)
-    values = np.full((len(queries), k), np.nan, np.float32)
-    table = np.ascontiguousarray(items.T, dtype=np.float32)
-    rows = max(1, block_bytes // (4 * max(1, len(items))))
-    for start in range(0, len(queries), rows):
-        stop = min(start + rows, len(queries))
-        scores = np.ascontiguousarray(queries[start:stop], np.float32) @ table
-        if blank is not None:
-            scores[:, blank] = np.nan
-        part = None if exclude is None else exclude.take(np.arange(start, stop))
-        found[start:stop], values[start:stop] = topk_scores(scores, k, exclude=part, ties=ties)
+    found, values = _answers(len(queries), k)
+    some = rows is not ALL
+    if blank is not None and blank.any():
+        rows = np.flatnonzero(~blank).astype(np.int32) if not some else rows[~blank[rows]]
+        some = True
+    total = len(rows) if some else len(items)
+    if not k or not total or not len(queries):
+        return found, values
+    asked = np.ascontiguousarray(queries, np.float32)
+    table = np.ascontiguousarray(items, np.float32)
+    d = table.shape[1]
+    if not d:  # products of nothing are 0
+        asked, table, d = np.zeros((len(asked), 1), np.float32), np.zeros((len(table), 1), np.float32), 1
+    own = tie_ranks(len(table)) if ties is None else ties
+    k = min(k, total)
+    group = QUERIES * max(8, min(170, CACHE_BYTES // (QUERIES * (4 * d + 12 * (2 * k + 32)))))
+    work = partial(
+        _search, asked.reshape(-1), table.reshape(-1), d, rows, some, beside or not some, k, own, *_shut(exclude, len(asked)), len(asked) == 1, group, found,
+        values.view(np.int32),
+    )  # fmt: skip
+    spread(work, even(len(asked), len(asked) * total * d, worth=DENSE))
     return found, values

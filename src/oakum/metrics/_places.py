@@ -88,26 +88,126 @@ def _find(row: Any, item: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def rising(offsets: Any, items: Any) -> bool:
+    """Whether the items of every row rise, each once."""
+    for q in range(len(offsets) - 1):
+        for at in range(offsets[q] + 1, offsets[q + 1]):
+            if items[at] <= items[at - 1]:
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def sorted_rows(offsets: Any, items: Any, gains: Any, graded: bool) -> Any:
+    """Rows with rising items, each once with its largest gain, none of gain 0 or less: offsets, items, gains.
+
+    gains are read where `graded`; otherwise all are 1 and an array without elements comes back for them.
+    """
+    n = len(offsets) - 1
+    out_offsets = np.zeros(n + 1, np.int64)
+    out = np.empty(offsets[n] - offsets[0], np.int32)
+    out_gains = np.empty(len(out) if graded else 0, np.float64)
+    end = 0
+    for q in range(n):
+        begin = end
+        for at in range(offsets[q], offsets[q + 1]):
+            if graded and not gains[at] > 0:
+                continue
+            j = end  # insertion: rows are short, or nearly sorted already
+            while j > begin and out[j - 1] > items[at]:
+                j -= 1
+            if j > begin and out[j - 1] == items[at]:
+                if graded:
+                    out_gains[j - 1] = max(out_gains[j - 1], gains[at])
+                continue
+            for b in range(end, j, -1):
+                out[b] = out[b - 1]
+                if graded:
+                    out_gains[b] = out_gains[b - 1]
+            out[j] = items[at]
+            if graded:
+                out_gains[j] = gains[at]
+            end += 1
+        out_offsets[q + 1] = end
+    return out_offsets, out[:end].copy(), out_gains[: end if graded else 0].copy()
+
+
+@njit(cache=True, nogil=True)
+def _all_differ(items: Any, scores: Any) -> bool:
+    """Whether no two neighbours of a list have the same score."""
+    same = 0
+    for j in range(1, len(items)):
+        same += scores[j] == scores[j - 1] and items[j] >= 0
+    return same == 0
+
+
+@njit(cache=True, nogil=True)
+def _write(out: Any, q: int, cut: int, hits: float, first: float, precision: float, gain: float) -> None:
+    out[q, cut, HITS] = hits
+    out[q, cut, FOUND] = 1.0 if hits > 0 else 0.0
+    out[q, cut, RECIPROCAL] = first
+    out[q, cut, PRECISION_SUM] = precision
+    out[q, cut, GAIN] = gain
+
+
+@njit(cache=True, nogil=True)
 def list_sums(
-    items: Any, scores: Any, ties: bool, offsets: Any, relevant: Any, gains: Any, cuts: Any, discounts: Any
+    items: Any,
+    scores: Any,
+    ties: bool,
+    offsets: Any,
+    relevant: Any,
+    gains: Any,
+    graded: bool,
+    cuts: Any,
+    discounts: Any,
 ) -> Any:
     """Sums [q, cuts, 5] of ranked lists. items int32 [q, k] (-1 ends a list), scores float32 [q, k]; relevant
-    sorted within `offsets`; cuts rising, discounts as long as the last cut. An item listed twice counts
-    once."""
+    sorted within `offsets`, gains read where `graded`; cuts rising, discounts as long as the last cut. An item listed
+    twice counts once."""
     n = len(items)
     length = items.shape[1]
     out = np.zeros((n, len(cuts), COLUMNS))
     state = np.zeros(9)
     taken = np.empty(length, np.int64)
     maybe = np.zeros(512, np.bool_)  # low bits of the relevant items: spares most look-ups
+    last = len(discounts)
     for q in range(n):
         row = relevant[offsets[q] : offsets[q + 1]]
         for item in row:
             maybe[item & 511] = True
-        _start(state)
         num_taken = 0
+        if not ties or _all_differ(items[q], scores[q]):  # every group is one item: no expectation to work out
+            hits = gain = precision = first = 0.0
+            cut = 0
+            for j in range(min(length, last)):
+                item = items[q, j]
+                if item < 0:
+                    break
+                if maybe[item & 511]:
+                    at = _find(row, item)
+                    for t in range(num_taken):
+                        if taken[t] == at:
+                            at = -1
+                    if at >= 0:
+                        taken[num_taken] = at
+                        num_taken += 1
+                        hits += 1.0
+                        gain += (gains[offsets[q] + at] if graded else 1.0) * discounts[j]
+                        precision += hits / (j + 1.0)
+                        if num_taken == 1:
+                            first = 1.0 / (j + 1.0)
+                if cuts[cut] == j + 1:
+                    _write(out, q, cut, hits, first, precision, gain)
+                    cut += 1
+            for rest in range(cut, len(cuts)):
+                _write(out, q, rest, hits, first, precision, gain)
+            for item in row:
+                maybe[item & 511] = False
+            continue
+        _start(state)
         start = 0
-        while start < length and items[q, start] >= 0 and state[5] < len(discounts):
+        while start < length and items[q, start] >= 0 and state[5] < last:
             end = start
             hits = 0.0
             gain = 0.0
@@ -124,7 +224,7 @@ def list_sums(
                         taken[num_taken] = at
                         num_taken += 1
                         hits += 1.0
-                        gain += gains[offsets[q] + at]
+                        gain += gains[offsets[q] + at] if graded else 1.0
                 end += 1
             _group(state, end - start, hits, gain, discounts, cuts, out[q])
             start = end
@@ -135,7 +235,7 @@ def list_sums(
 
 
 @njit(cache=True, nogil=True)
-def row_sums(scores: Any, offsets: Any, relevant: Any, gains: Any, cuts: Any, discounts: Any) -> Any:
+def row_sums(scores: Any, offsets: Any, relevant: Any, gains: Any, graded: bool, cuts: Any, discounts: Any) -> Any:
     """Sums [q, cuts, 5] of full score rows, NaN = never listed; a tie that straddles the last cut is
     whole."""
     n = len(scores)
@@ -160,7 +260,7 @@ def row_sums(scores: Any, offsets: Any, relevant: Any, gains: Any, cuts: Any, di
                     at = _find(wanted, order[end])
                     if at >= 0:
                         hits += 1.0
-                        gain += gains[offsets[q] + at]
+                        gain += gains[offsets[q] + at] if graded else 1.0
                     end += 1
                 _group(state, end - start, hits, gain, discounts, cuts, out[q])
                 start = end
@@ -173,7 +273,7 @@ def row_sums(scores: Any, offsets: Any, relevant: Any, gains: Any, cuts: Any, di
             for w in range(len(wanted)):
                 if row[wanted[w]] == edge:
                     hits += 1.0
-                    gain += gains[offsets[q] + w]
+                    gain += gains[offsets[q] + w] if graded else 1.0
             _group(state, size, hits, gain, discounts, cuts, out[q])
         _finish(state, cuts, out[q])
     return out

@@ -89,13 +89,12 @@ def places(
     kept = _cuts(cuts)
     if kept and kept[-1] > ranking.k:
         raise ProtocolError(f"A cut-off of {kept[-1]} needs lists as long; these have {ranking.k} places: rank more.")
-    offsets, items, gains = _relevant(truth.relevant, truth.grades, exponential)
+    wanted = _relevant(truth.relevant, truth.grades, exponential)
     lists = np.ascontiguousarray(ranking.items, np.int32)
     scores = np.ascontiguousarray(ranking.scores, np.float32)
     cut_array, discounts = np.array(kept, np.int64), _discounts(kept)
-    sums = _places.list_sums(lists, scores, ties == "expected", offsets, items, gains, cut_array, discounts)
-    best = _ideal(offsets, gains, cut_array, discounts)
-    return Places(kept, sums, np.diff(offsets).astype(np.float64), best)
+    sums = _places.list_sums(lists, scores, ties == "expected", *wanted, cut_array, discounts)
+    return Places(kept, sums, np.diff(wanted[0]).astype(np.float64), _ideal(wanted, cut_array, discounts))
 
 
 def measure_scores(
@@ -122,10 +121,10 @@ def measure_scores(
     cut_array, discounts = np.array(cuts, np.int64), _discounts(cuts)
     out = {}
     for exponential in (False, True):
-        offsets, items, gains = _relevant(relevant, grades, exponential)
-        sums = _places.row_sums(table, offsets, items, gains, cut_array, discounts)
-        best = _ideal(offsets, gains, cut_array, discounts)
-        found = Places(cuts, sums, np.diff(offsets).astype(np.float64), best)
+        wanted = _relevant(relevant, grades, exponential)
+        sums = _places.row_sums(table, *wanted, cut_array, discounts)
+        best = _ideal(wanted, cut_array, discounts)
+        found = Places(cuts, sums, np.diff(wanted[0]).astype(np.float64), best)
         bases = [b for b in BASES if (b == "ndcg_exponential") == exponential]
         out.update({f"{b}@{c}": found.value(b, c) for b in bases for c in cuts})
     return out
@@ -170,9 +169,13 @@ def hit_rate(ranking: Ranking, truth: Truth, k: int, *, ties: str = "expected") 
     return places(ranking, truth, [k], ties=ties).value("hit_rate", k)
 
 
-def _ideal(offsets: NDArray[np.int64], gains: Floats, cuts: NDArray[np.int64], discounts: Floats) -> Floats:
+_Relevant = tuple[NDArray[np.int64], NDArray[np.int32], Floats, bool]  # offsets, items, gains, whether these are read
+
+
+def _ideal(wanted: _Relevant, cuts: NDArray[np.int64], discounts: Floats) -> Floats:
     """The best possible discounted gain [q, cuts]; a table look-up where all gains are 1."""
-    if (gains == 1.0).all():
+    offsets, _, gains, graded = wanted
+    if not graded:
         best = np.concatenate([[0.0], np.cumsum(discounts)])
         return best[np.minimum(np.diff(offsets)[:, None], cuts[None, :])]
     return np.asarray(_places.ideal_gains(offsets, gains, cuts, discounts))
@@ -189,23 +192,12 @@ def _discounts(cuts: tuple[int, ...]) -> Floats:
     return np.asarray(1.0 / np.log2(np.arange(2, cuts[-1] + 2, dtype=np.float64)))
 
 
-def _relevant(
-    relevant: Ragged, grades: NDArray[np.float32] | None, exponential: bool
-) -> tuple[NDArray[np.int64], NDArray[np.int32], Floats]:
-    """Offsets, items sorted within a row and distinct, gains. A grade of 0 or less is not relevant."""
+def _relevant(relevant: Ragged, grades: NDArray[np.float32] | None, exponential: bool) -> _Relevant:
+    """Items rising within a row and distinct. A grade of 0 or less is not relevant; the largest of an item counts."""
     offsets = np.ascontiguousarray(relevant.offsets, np.int64)
     items = np.ascontiguousarray(relevant.items, np.int32)
-    gains = np.ones(len(items)) if grades is None else np.asarray(grades, np.float64)
-    rising = np.diff(items) > 0
-    starts = offsets[1:-1]
-    rising[starts[(starts > 0) & (starts < len(items))] - 1] = True
-    if not rising.all() or not (gains > 0).all():
-        owners = relevant.owners()
-        order = np.lexsort((-gains, items, owners))
-        owners, items, gains = owners[order], items[order], gains[order]
-        repeated = np.zeros(len(items), bool)
-        repeated[1:] = (owners[1:] == owners[:-1]) & (items[1:] == items[:-1])
-        keep = (gains > 0) & ~repeated
-        items, gains = np.ascontiguousarray(items[keep]), gains[keep]
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(owners[keep], minlength=len(relevant)))]).astype(np.int64)
-    return offsets, items, (np.exp2(gains) - 1.0 if exponential else gains)
+    gains = np.empty(0) if grades is None else np.asarray(grades, np.float64)
+    graded = grades is not None and not bool((gains == 1.0).all())
+    if not _places.rising(offsets, items) or (graded and not bool((gains > 0).all())):
+        offsets, items, gains = _places.sorted_rows(offsets, items, gains, graded)
+    return offsets, items, (np.exp2(gains) - 1.0 if exponential and graded else gains), graded

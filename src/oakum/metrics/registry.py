@@ -22,7 +22,7 @@ from oakum.metrics.beyond import exposure
 from oakum.metrics.calibration import Predictions
 from oakum.metrics.context import Context
 from oakum.metrics.estimate import Estimate
-from oakum.metrics.statistics import NAN, estimate, proportion
+from oakum.metrics.statistics import NAN, estimate, estimates, proportion
 from oakum.metrics.table import OF_EXPOSURE, TABLE, Better, Definition
 from oakum.seeds import generator
 from oakum.splits.protocol import Truth
@@ -116,8 +116,15 @@ class Named:
     def of_values(self, values: Floats, *, seed: int = 0, clusters: Any = None) -> Estimate:
         """The estimate from values measured before; all 0 or all 1 of a yes-or-no metric gets Wilson's
         interval."""
-        unit = "rows" if self.definition.unit == "row" else "users"
-        found = estimate(values, seed=seed, clusters=clusters, unit=unit)
+        return self.of_estimate(estimate(values, seed=seed, clusters=clusters, unit=self.unit))
+
+    @property
+    def unit(self) -> str:
+        """What is drawn for an interval: rows or users."""
+        return "rows" if self.definition.unit == "row" else "users"
+
+    def of_estimate(self, found: Estimate) -> Estimate:
+        """An estimate of its mean kept within the bounds of the metric, by Wilson where it is a share of 0 or 1."""
         if self.definition.binary and found.n > 1 and found.value in (0.0, 1.0):
             return proportion(found.value * found.n, found.n)
         return self._within(found)
@@ -184,14 +191,17 @@ def summarise(
     wanted = list(names)
     values = measure(found, truth, wanted, context)
     clusters = found.users if isinstance(found, Predictions) else None
-    out = {}
-    for name in wanted:
-        m = metric(name)
+    chosen = {name: metric(name) for name in wanted}
+    out: dict[str, Estimate] = {}
+    for unit in ("users", "rows") if clusters is None else ():
+        own = {n: values[n] for n, m in chosen.items() if m.unit == unit and not m.pooled}
+        out.update({n: chosen[n].of_estimate(e) for n, e in estimates(own, seed=seed, unit=unit).items()})
+    for name, m in chosen.items():
         if m.pooled:
             out[name] = m.summary(found, truth, context, seed=seed)
-        else:
+        elif clusters is not None:
             out[name] = m.of_values(values[name], seed=seed, clusters=clusters)
-    return out
+    return {name: out[name] for name in wanted}
 
 
 def _pooled(m: Named, found: Ranking, context: Context, value: float, seed: int) -> Estimate:

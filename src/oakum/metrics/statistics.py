@@ -78,25 +78,59 @@ def estimate(
     which. Cost: O(min(n, 10,000) * resamples) time, 16 MB of memory beside the values. Raises DataError on
     infinities.
     """
-    array, names, left_out = _usable(values, clusters, level, resamples)
-    sums, sizes = _by_cluster(array, names)
-    n = len(sums)
-    note = f"; {left_out} without a value left out" if left_out else ""
-    label = f"clusters of {unit}" if names is not None else unit
-    if n == 0:
-        return Estimate(NAN, NAN, NAN, 0, f"no {unit} with a value{note}")
-    value = float(sums.sum() / (n if sizes is None else sizes.sum()))
-    if n < 2:
-        return Estimate(value, NAN, NAN, n, f"one of {label}: no interval{note}")
+    return _estimated([_Units.of(values, clusters, level, resamples)], seed, resamples, level, unit)[0]
+
+
+def estimates(
+    values: Mapping[str, Any], *, seed: int = 0, resamples: int = 1000, level: float = 0.95, unit: str = "users"
+) -> dict[str, Estimate]:
+    """`estimate` of many values by name, without clusters: the same numbers, but drawn once for all that have as many
+    units (every draw of a seed is the same)."""
+    units = [_Units.of(v, None, level, resamples) for v in values.values()]
+    return dict(zip(values, _estimated(units, seed, resamples, level, unit), strict=True))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Units:
+    """What is drawn: sums of units; sizes where a unit is a cluster; how many values were missing."""
+
+    sums: Floats
+    sizes: Floats | None
+    left_out: int
+
+    @classmethod
+    def of(cls, values: Any, clusters: Any, level: float, resamples: int) -> _Units:
+        array, names, left_out = _usable(values, clusters, level, resamples)
+        return cls(*_by_cluster(array, names), left_out)
+
+    @property
+    def value(self) -> float:
+        return float(self.sums.sum() / (len(self.sums) if self.sizes is None else self.sizes.sum()))
+
+
+def _estimated(all_units: Sequence[_Units], seed: int, resamples: int, level: float, unit: str) -> list[Estimate]:
+    means = _resampled(all_units, seed, resamples)
     percent = f"{100 * level:g} %"
-    means = _resampled(sums, sizes, generator(seed, "bootstrap"), resamples)
-    if means is not None:
-        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-        how = f"bootstrap over {label}, {resamples} resamples, {percent}{note}"
-        return Estimate(value, float(min(low, value)), float(max(high, value)), n, how)
-    half = float(special.ndtri((1 + level) / 2)) * _standard_error(sums, sizes)
-    how = f"normal limit of the bootstrap over {label}, {percent}{note}"
-    return Estimate(value, value - half, value + half, n, how)
+    out = []
+    for own, found in zip(all_units, means, strict=True):
+        n = len(own.sums)
+        note = f"; {own.left_out} without a value left out" if own.left_out else ""
+        label = f"clusters of {unit}" if own.sizes is not None else unit
+        if n == 0:
+            out.append(Estimate(NAN, NAN, NAN, 0, f"no {unit} with a value{note}"))
+        elif n < 2:
+            out.append(Estimate(own.value, NAN, NAN, n, f"one of {label}: no interval{note}"))
+        elif found is not None:
+            value = own.value
+            low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+            how = f"bootstrap over {label}, {resamples} resamples, {percent}{note}"
+            out.append(Estimate(value, float(min(low, value)), float(max(high, value)), n, how))
+        else:
+            value = own.value
+            half = float(special.ndtri((1 + level) / 2)) * _standard_error(own.sums, own.sizes)
+            how = f"normal limit of the bootstrap over {label}, {percent}{note}"
+            out.append(Estimate(value, value - half, value + half, n, how))
+    return out
 
 
 def proportion(successes: float, n: int, *, level: float = 0.95, unit: str = "users") -> Estimate:
@@ -245,23 +279,40 @@ def _by_cluster(values: Floats, names: NDArray[Any] | None) -> tuple[Floats, Flo
     return np.bincount(codes, weights=values).astype(np.float64), np.bincount(codes).astype(np.float64)
 
 
-def _resampled(sums: Floats, sizes: Floats | None, rng: Rng, resamples: int) -> Floats | None:
-    """Bootstrap means [resamples], or None where n is so large that the normal limit serves."""
-    n = len(sums)
-    if sizes is None and n > DISTINCT and len(np.unique(sums[: 4 * DISTINCT])) <= DISTINCT:
-        levels, counts = np.unique(sums, return_counts=True)
-        if len(levels) <= DISTINCT:
-            drawn = rng.multinomial(n, counts / n, size=resamples)
-            return np.asarray(drawn @ levels / n)
-    if n > DIRECT:
-        return None
-    out = np.empty(resamples)
-    step = max(1, BLOCK // n)
-    for start in range(0, resamples, step):
-        index = rng.integers(0, n, size=(min(step, resamples - start), n), dtype=np.int32)
-        total = sums[index].sum(axis=1)
-        out[start : start + len(index)] = total / (n if sizes is None else sizes[index].sum(axis=1))
+def _resampled(all_units: Sequence[_Units], seed: int, resamples: int) -> list[Floats | None]:
+    """Bootstrap means [resamples] of each, or None where n is so large that the normal limit serves, or below 2."""
+    out: list[Floats | None] = [None] * len(all_units)
+    together: dict[int, list[int]] = {}
+    for at, own in enumerate(all_units):
+        n = len(own.sums)
+        if n < 2:
+            continue
+        if own.sizes is None and n > DISTINCT and len(np.unique(own.sums[: 4 * DISTINCT])) <= DISTINCT:
+            levels, counts = np.unique(own.sums, return_counts=True)
+            if len(levels) <= DISTINCT:
+                drawn = generator(seed, "bootstrap").multinomial(n, counts / n, size=resamples)
+                out[at] = np.asarray(drawn @ levels / n)
+                continue
+        if n <= DIRECT:
+            together.setdefault(n, []).append(at)
+    for n, members in together.items():
+        sizes = {at: held for at in members if (held := all_units[at].sizes) is not None}
+        columns = [all_units[at].sums for at in members] + list(sizes.values())
+        totals = _drawn(np.stack(columns, axis=1), generator(seed, "bootstrap"), resamples)
+        drawn_sizes = dict(zip(sizes, totals.T[len(members) :], strict=True))
+        for at, total in zip(members, totals.T, strict=False):
+            out[at] = total / drawn_sizes.get(at, n)
     return out
+
+
+def _drawn(table: Floats, rng: Rng, resamples: int) -> Floats:
+    """Sums of n rows drawn with replacement from a table [n, m], float64 [resamples, m]."""
+    from oakum.kernels.resampling import drawn_sums  # compiled code: only where something is drawn
+
+    n = len(table)
+    step = max(1, BLOCK // n)
+    sizes = [min(step, resamples - start) for start in range(0, resamples, step)]
+    return np.concatenate([drawn_sums(rng.integers(0, n, size=(rows, n), dtype=np.int32), table) for rows in sizes])
 
 
 def _standard_error(sums: Floats, sizes: Floats | None) -> float:

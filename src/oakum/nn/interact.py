@@ -27,7 +27,7 @@ class MLP(nn.Module):
             layers.append(nn.Linear(width, size))
             if norm != "none":
                 layers.append(nn.LayerNorm(size) if norm == "layer" else nn.BatchNorm1d(size))
-            layers.append(nn.ReLU())
+            layers.append(nn.ReLU(inplace=True))  # nothing below needs its own output again
             if dropout:
                 layers.append(nn.Dropout(dropout))
             width = size

@@ -6,10 +6,13 @@ import copy
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
+
+from oakum.kernels.spmm import push, times
 
 
 class _Spmm(torch.autograd.Function):
@@ -19,11 +22,31 @@ class _Spmm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, transpose: Tensor, x: Tensor) -> Tensor:
         ctx.matrix, ctx.transpose = matrix, transpose
-        return matrix @ x
+        if not _by_kernel(matrix, x):
+            return matrix @ x
+        return torch.from_numpy(_product(_arrays(matrix), _array(x)))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor]:
         return None, None, _Spmm.apply(ctx.transpose, ctx.matrix, grads[0])
+
+
+def _by_kernel(matrix: Tensor, x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == matrix.dtype and x.dtype in (torch.float32, torch.float64)
+
+
+def _arrays(matrix: Tensor) -> tuple[Any, Any, Any]:
+    """What the kernels read of a CSR matrix; nothing is copied."""
+    return matrix.crow_indices().numpy(), matrix.col_indices().numpy(), matrix.values().numpy()
+
+
+def _product(matrix: Any, x: Any, base: Any = None, rows: Any = None) -> Any:
+    indptr, indices, values = matrix
+    return times(indptr, indices, values, x, base=base, rows=rows, threads=torch.get_num_threads())
+
+
+def _array(x: Tensor) -> Any:
+    return x.detach().contiguous().numpy()
 
 
 class Constant:
@@ -117,6 +140,8 @@ class LowRank:
 
 
 def _csr(indptr: Tensor, indices: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    if len(indices) < 2**31:  # half the memory that a product reads beside the vectors
+        indptr, indices = indptr.int(), indices.int()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)")
         return torch.sparse_csr_tensor(indptr, indices, values, shape, check_invariants=False)
@@ -136,6 +161,83 @@ def propagate(
         of_users.append(there().to_users(of_items[-1]))
         of_items.append(there().to_items(of_users[-2]))
     return of_users, of_items
+
+
+class _Rows(torch.autograd.Function):
+    """Some rows of Σ_l Ã^l E and of E itself. By Horner's rule, X ← E + Ã X: the last product is made at the rows alone, and
+    so is the first on the way back, where everything else is 0."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, graph: Bipartite, layers: int, users: Tensor, items: Tensor, u: Tensor, i: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.graph, ctx.layers = graph, layers
+        ctx.save_for_backward(u, i)
+        there, back = _arrays(graph.forward), _arrays(graph.backward)
+        of_users, of_items = _array(users), _array(items)
+        x_users, x_items = of_users, of_items
+        for _ in range(layers - 1):
+            x_users, x_items = _product(there, x_items, of_users), _product(back, x_users, of_items)
+
+        def at(matrix: Any, x: Any, base: Any, codes: Tensor) -> Tensor:
+            rows, place = np.unique(codes.numpy(), return_inverse=True)
+            found = _product(matrix, x, base, rows)
+            return torch.from_numpy(found)[torch.from_numpy(place)]
+
+        sums = at(there, x_items, of_users, u), at(back, x_users, of_items, i)
+        return *sums, users.detach()[u], items.detach()[i]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        u, i = ctx.saved_tensors
+        return None, None, *_Spread.apply(ctx.graph, ctx.layers, u, i, *grads), None, None
+
+
+class _Spread(torch.autograd.Function):
+    """The transpose of `_Rows`: gradients of the rows become those of both tables."""
+
+    @staticmethod
+    def forward(ctx: Any, graph: Bipartite, layers: int, u: Tensor, i: Tensor, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        z_u, z_i, e_u, e_i = grads
+        ctx.graph, ctx.layers = graph, layers
+        ctx.save_for_backward(u, i)
+        there, back = _arrays(graph.forward), _arrays(graph.backward)
+
+        def gathered(codes: Tensor, grad: Tensor, size: int) -> tuple[Any, Any, Any]:
+            rows, place = np.unique(codes.numpy(), return_inverse=True)
+            few = grad.new_zeros(len(rows), grad.shape[1]).index_add_(0, torch.from_numpy(place), grad).numpy()
+            dense = np.zeros((size, grad.shape[1]), few.dtype)
+            dense[rows] = few
+            return rows, few, dense
+
+        rows_u, few_u, g_users = gathered(u, z_u, graph.forward.shape[0])
+        rows_i, few_i, g_items = gathered(i, z_i, graph.backward.shape[0])
+        y_users, y_items = g_users.copy(), g_items.copy()
+        push(*there, rows_u, few_u, y_items)
+        push(*back, rows_i, few_i, y_users)
+        for _ in range(layers - 1):
+            y_users, y_items = _product(there, y_items, g_users), _product(back, y_users, g_items)
+        return torch.from_numpy(y_users).index_add_(0, u, e_u), torch.from_numpy(y_items).index_add_(0, i, e_i)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        u, i = ctx.saved_tensors
+        return None, None, None, None, *_Rows.apply(ctx.graph, ctx.layers, *grads, u, i)
+
+
+def sums_at(
+    graph: Bipartite, users: Tensor, items: Tensor, layers: int, u: Tensor, i: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Σ_l E^l and E⁰ at some rows alone: (sums [b, d] of the users u, sums [c, d] of the items i, E⁰ [b, d], E⁰ [c, d]).
+
+    Equal to `sum_of` over `propagate`, at the given rows (int64 [b], [c]; a row may come twice), but for rounding. layers is
+    at least 1. Cost 2 (layers − 1) · edges · d multiply-adds and those of the edges at the rows, the same again backward.
+    """
+    if not _by_kernel(graph.forward, users):
+        of_users, of_items = propagate(graph, users, items, layers)
+        return sum_of(of_users)[u], sum_of(of_items)[i], users[u], items[i]
+    found: tuple[Tensor, Tensor, Tensor, Tensor] = _Rows.apply(graph, layers, users, items, u, i)
+    return found
 
 
 def sum_of(layers: list[Tensor]) -> Tensor:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oakum.data import Dataset, Interactions
+from oakum.kernels.shuffle import picked, shuffled
 from oakum.seeds import derive, keyed_hash
 
 
@@ -111,7 +112,7 @@ def pairs(data: Dataset, order: Order, *, wants: int = 1, by: str = "events") ->
     """
     log = data.interactions
     if by == "events":
-        positions = np.argsort(keyed_hash(order.key("pairs"), log.rows), kind="stable")
+        positions = shuffled(order.key("pairs"), log.rows)
         users, items, rows = log.users, log.items, log.rows
     else:
         matrix = data.matrix
@@ -124,14 +125,8 @@ def pairs(data: Dataset, order: Order, *, wants: int = 1, by: str = "events") ->
         items = matrix.indices[matrix.indptr[users] + within]
         rows = positions = np.arange(n, dtype=np.int64)
     for start in range(0, len(positions), order.batch_size):
-        at = positions[start : start + order.batch_size]
-        yield Pairs(
-            torch.from_numpy(rows[at]),
-            wants,
-            None,
-            torch.from_numpy(users[at].astype(np.int64)),
-            torch.from_numpy(items[at].astype(np.int64)),
-        )
+        own, who, had = picked(positions[start : start + order.batch_size], rows, users, items)
+        yield Pairs(torch.from_numpy(own), wants, None, torch.from_numpy(who), torch.from_numpy(had))
 
 
 def labelled_pairs(data: Dataset, order: Order, *, by: str = "halves") -> Iterator[Labelled]:
@@ -208,7 +203,7 @@ def rows(
 ) -> Iterator[Rows]:
     """Every row once an epoch, shuffled by a keyed hash. slots: positions [b] -> codes and values [b, slots]; only: bool [n],
     the rows to take, None for all."""
-    positions = np.argsort(keyed_hash(order.key("rows"), log.rows), kind="stable")
+    positions = shuffled(order.key("rows"), log.rows)
     if only is not None:
         positions = positions[only[positions]]
     for start in range(0, len(positions), order.batch_size):

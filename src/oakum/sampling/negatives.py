@@ -38,16 +38,49 @@ def _has(indices: NDArray[np.int32], low: int, high: int, item: int) -> bool:
     return low < len(indices) and indices[low] == item
 
 
+@njit(cache=True, inline="always")
+def _mark(item: np.int64, low: int, high: int) -> np.uint64:
+    """The bit of an item among the eight for each of a user's events, counted from the first byte of all."""
+    spread = np.uint64(item) * np.uint64(0x9E3779B1) & np.uint64(0xFFFFFFFF)
+    return np.uint64(8 * low) + (spread * np.uint64(8 * (high - low)) >> np.uint64(32))
+
+
 @njit(cache=True, nogil=True)
-def reject_draws(key, users, n, num_items, cumulative, pool, starts, sizes, indptr, indices):  # type: ignore[no-untyped-def]
-    """Int64 [len(users), n]. cumulative: float64 [items] running shares, or empty for uniform; pool: int64 items to
-    draw from instead, or empty; row r draws from the `sizes[r]` places of the pool that begin at `starts[r]`. A draw that
-    the user has (CSR indptr, indices) is redrawn."""
+def marks_of(indptr, indices):  # type: ignore[no-untyped-def]
+    """A byte an event, uint8 [events]: a bit is set where a user has an item that falls on it. A clear bit says at once that
+    the user does not have the item; only a set one needs a search."""
+    out = np.zeros(len(indices), np.uint8)
+    for user in range(len(indptr) - 1):
+        for at in range(indptr[user], indptr[user + 1]):
+            bit = _mark(indices[at], indptr[user], indptr[user + 1])
+            out[bit >> np.uint64(3)] |= np.uint8(1 << (bit & np.uint64(7)))
+    return out
+
+
+@njit(cache=True, nogil=True)
+def guide_of(cumulative):  # type: ignore[no-untyped-def]
+    """Where to begin looking a share up, int64 [items]: the place of g / items of the whole, or one before it."""
+    n = len(cumulative)
+    out = np.empty(n, np.int64)
+    at = 0
+    for g in range(n):
+        value = cumulative[-1] * (g / n) * (1 - 1e-12)
+        while at < n - 1 and cumulative[at] <= value:
+            at += 1
+        out[g] = at
+    return out
+
+
+@njit(cache=True, nogil=True)
+def reject_draws(key, users, n, num_items, cumulative, guide, pool, starts, sizes, indptr, indices, marks):  # type: ignore[no-untyped-def]
+    """Int64 [len(users), n]. cumulative: float64 [items] running shares with their guide, or empty for uniform; pool: int64
+    items to draw from instead, or empty; row r draws from the `sizes[r]` places of the pool that begin at `starts[r]`. A draw
+    that the user has (CSR indptr, indices, with their marks) is redrawn."""
     out = np.empty((len(users), n), np.int64)
     for r in range(len(users)):
         user = users[r]
-        low = indptr[user] if user >= 0 else 0
-        high = indptr[user + 1] if user >= 0 else 0
+        low = np.int64(indptr[user]) if user >= 0 else 0
+        high = np.int64(indptr[user + 1]) if user >= 0 else 0
         for c in range(n):
             slot = _mix(np.uint64(key) ^ _mix(np.uint64(r * n + c)))
             item = np.int64(0)
@@ -57,11 +90,18 @@ def reject_draws(key, users, n, num_items, cumulative, pool, starts, sizes, indp
                 if len(pool):
                     item = pool[starts[r] + np.int64(share * sizes[r])]
                 elif len(cumulative):
-                    item = np.searchsorted(cumulative, share * cumulative[-1], side="right")
-                    item = min(item, num_items - 1)
+                    value = share * cumulative[-1]
+                    item = guide[np.int64(share * num_items)]
+                    while item < num_items - 1 and cumulative[item] <= value:
+                        item += 1
                 else:
                     item = np.int64(share * num_items)
-                if high == low or not (_has(indices, low, high, item)):
+                if high == low:
+                    break
+                bit = _mark(item, low, high)
+                if not marks[bit >> np.uint64(3)] & np.uint8(1 << (bit & np.uint64(7))):
+                    break
+                if not _has(indices, low, high, item):
                     break
             out[r, c] = item
     return out
@@ -84,20 +124,33 @@ def _reject(
         starts, sizes = np.zeros(len(batch), np.int64), np.full(len(batch), len(pool))
     known = reject and hasattr(batch, "users")
     users = batch.users.cpu().numpy() if known else np.full(len(batch), -1, np.int64)  # type: ignore[attr-defined]
+    if known and "marks" not in run.memo:
+        run.memo["marks"] = marks_of(owned.indptr, owned.indices)
     key = derive(run.seed, "negatives", name, run.phase.name, run.epoch, run.step)
-    empty = np.empty(0, np.float64)
+    none = np.empty(0, np.int64)
     return reject_draws(
         key,
         users,
         n,
         owned.shape[1],
-        empty if cumulative is None else cumulative,
-        np.empty(0, np.int64) if pool is None else pool,
-        np.empty(0, np.int64) if starts is None else starts,
-        np.empty(0, np.int64) if sizes is None else sizes,
+        np.empty(0, np.float64) if cumulative is None else cumulative,
+        none if cumulative is None else _guide(run, cumulative),
+        none if pool is None else pool,
+        none if starts is None else starts,
+        none if sizes is None else sizes,
         owned.indptr,
         owned.indices,
+        run.memo["marks"] if known else np.empty(0, np.uint8),
     )
+
+
+def _guide(run: Any, cumulative: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The guide of a table, kept on the run beside it."""
+    found = run.memo.get("guide")
+    if found is None or found[0] is not cumulative:
+        found = run.memo["guide"] = (cumulative, guide_of(cumulative))
+    out: NDArray[np.int64] = found[1]
+    return out
 
 
 def draw_from(

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oakum.data import Dataset, Ids
+from oakum.kernels.shuffle import shuffled
 from oakum.sampling.batches import Batch, Order
 from oakum.sampling.sequences import PAD
-from oakum.seeds import keyed_hash
 
 Among = Literal["shown", "drawn"]
 
@@ -124,7 +124,7 @@ def slates(data: Dataset, order: Order, *, max_length: int, among: Among = "show
     """
     found = choices(data, slates=among == "shown")
     users = np.flatnonzero(np.diff(found.offsets))
-    users = users[np.argsort(keyed_hash(order.key("users"), users), kind="stable")]
+    users = users[shuffled(order.key("users"), users)]
     for start in range(0, len(users), order.batch_size):
         chosen = users[start : start + order.batch_size]
         lengths = np.minimum(np.diff(found.offsets)[chosen], max_length)

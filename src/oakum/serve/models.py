@@ -40,8 +40,8 @@ class Search:
         self.fitted = fitted
         scorer = fitted.scorer
         if hasattr(scorer, "item_vectors"):
-            # A served model does not change: its table is made once, in the order in which products are taken.
-            table = np.asfortranarray(scorer.item_vectors())
+            # A served model does not change: its table is made once.
+            table = np.ascontiguousarray(scorer.item_vectors(), np.float32)
             scorer.item_vectors = lambda: table
         self.index = None if kind is None else fitted.index(kind)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from oakum.errors import OakumError
+from oakum.kernels.spread import keep_to_one
 from oakum.serve.access import Keys, Rate
 from oakum.serve.answers import REMEMBERED, Person
 from oakum.serve.items import ItemTable
@@ -51,7 +52,7 @@ class Service:
         self.looked: Look | None = None
         self.keys = Keys(state, needed=settings.needs_keys)
         self.rate = Rate(settings.most)
-        self.pool = ThreadPoolExecutor(_workers(settings.workers), "oakum-work", _alone)
+        self.pool = ThreadPoolExecutor(settings.workers, "oakum-work", keep_to_one)
         self.running = 0
         self._stop = threading.Event()
         self._swap = threading.Lock()
@@ -201,17 +202,3 @@ class Service:
     def say(self, text: str) -> None:
         """A line for the operator."""
         print(f"oakum: {text}", file=sys.stderr, flush=True)
-
-
-def _alone() -> None:
-    """Each worker uses one core: many requests at once are worth more than one spread out."""
-    import numba
-
-    numba.set_num_threads(1)
-
-
-def _workers(wanted: int) -> int:
-    """One where the parallel kernels cannot be entered from several threads."""
-    import numba
-
-    return 1 if numba.threading_layer() == "workqueue" else wanted

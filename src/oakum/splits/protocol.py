@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oakum.data import Dataset, Filter, Ids, Interactions, Queries, Ragged, domains
+from oakum.data.interactions import MANY, rising
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,20 +147,25 @@ def truth_of(events: Interactions, history: Dataset, *, remove_seen: bool = True
     keep = np.ones(len(events), bool)
     if remove_seen and len(events):
         keep = ~np.asarray(contains(seen, events.users, events.items))
-    wanted = np.unique(events.users[keep])
-    matrix = events.take(keep).matrix(history.num_users, history.num_items)[wanted]
+    matrix = events.take(keep).matrix(history.num_users, history.num_items)
+    wanted = np.flatnonzero(np.diff(matrix.indptr))
+    matrix = matrix[wanted]
     relevant = Ragged(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32))
     at = None
     if events.times is not None:
         first = np.full(history.num_users, np.iinfo(np.int64).max)
         np.minimum.at(first, events.users, events.times)
         at = first[wanted]
-    dropped = len(np.unique(events.users)) - len(wanted)
+    dropped = int(np.count_nonzero(np.bincount(events.users, minlength=1))) - len(wanted)
     return Truth(wanted.astype(np.int32), relevant, history.histories.take(wanted), None, at, dropped)
 
 
 def contains(matrix, users, items):  # type: ignore[no-untyped-def]
     """Whether each (user, item) pair is stored in a CSR matrix with sorted columns; bool [n]."""
+    if len(users) >= MANY:
+        from oakum.data.grouping import contained
+
+        return contained(matrix, users, items)
     keys = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * matrix.shape[1]
     keys += matrix.indices
     asked = users.astype(np.int64) * matrix.shape[1] + items
@@ -181,4 +187,4 @@ def _joined(a: Interactions, b: Interactions) -> Interactions:
         np.concatenate([a.rows, b.rows]),
         {k: np.concatenate([a.fields[k], b.fields[k]]) for k in names},
     )
-    return out.take(np.argsort(out.rows, kind="stable"))
+    return out if rising(out.rows) else out.take(np.argsort(out.rows, kind="stable"))

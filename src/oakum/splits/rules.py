@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from oakum.data import Dataset, Interactions, domains
+from oakum.data import Dataset, Ids, Interactions, domains
+from oakum.data.interactions import by_user, rising
 from oakum.errors import ProtocolError
 from oakum.seeds import generator, keyed_hash
 from oakum.splits.protocol import Protocol, Split
@@ -24,25 +25,30 @@ def _parts(data: Dataset, rule: str, train: Mask, valid: Mask, test: Mask, **fac
         )
     known = data.with_interactions(log.take(train))
     events = log.take(test)
-    left = _left_out(data.with_interactions(log.take(train | valid)), events)
+    before = train | valid
+    left = _left_out(data, log.users[before], log.items[before], events)
     held = log.take(valid) if valid.any() else None
     return Split(known, held, events, Protocol(rule=rule, left_out=left, **facts))  # type: ignore[arg-type]
 
 
-def _left_out(train: Dataset, test: Interactions) -> tuple[str, ...]:
-    if not train.has_pairs:
+def _left_out(data: Dataset, users: Ids, items: Ids, test: Interactions) -> tuple[str, ...]:
+    """Sentences on test users and items of which no known event speaks."""
+    if not data.has_pairs:
         return ()
     out = []
-    users = np.unique(test.users)
-    fresh = int((train.user_counts[users] == 0).sum())
+    had, asked = np.zeros(data.num_users, bool), np.zeros(data.num_users, bool)
+    had[users], asked[test.users] = True, True
+    fresh = int((asked & ~had).sum())
     if fresh:
         out.append(
-            f"{fresh:,} of {len(users):,} test users have no training event; they are asked as newcomers and get popular items."
+            f"{fresh:,} of {int(asked.sum()):,} test users have no training event; they are asked as newcomers and get popular items."
         )
-    cold = train.item_counts[test.items] == 0
-    if cold.any():
+    heard = np.zeros(data.num_items, bool)
+    heard[items] = True
+    cold = int(np.count_nonzero(~heard[test.items]))
+    if cold:
         out.append(
-            f"{int(cold.sum()):,} of {len(test):,} test events are of items without a training event, which no "
+            f"{cold:,} of {len(test):,} test events are of items without a training event, which no "
             "collaborative model can recommend; they stay in the denominator."
         )
     return tuple(out)
@@ -60,15 +66,28 @@ def split_by_time(data: Dataset, *, test: float = 0.2, valid: float = 0.1, cut: 
             f"A split by time needs times that differ, and '{data.name}' has none; use 'holdout' or 'leave-last' (which then "
             "follows the order of the rows)."
         )
-    order = np.sort(times)
-    at = int(order[min(len(order) - 1, int(len(order) * (1 - test)))]) if cut is None else cut
+    at = _nth(times, min(len(times) - 1, int(len(times) * (1 - test)))) if cut is None else cut
     late = times >= at
-    before = order[order < at]
+    before = len(times) - int(np.count_nonzero(late))
     held = np.zeros(len(times), bool)
-    if valid > 0 and len(before):
-        start = before[min(len(before) - 1, int(len(before) * (1 - valid)))]
+    if valid > 0 and before:
+        start = _nth(times, min(before - 1, int(before * (1 - valid))))
         held = (times >= start) & ~late
     return _parts(data, "time", ~late & ~held, held, late, cut=at)
+
+
+def _nth(times: NDArray[np.int64], n: int) -> int:
+    """The n-th smallest, from 0; a log in order of time is only looked at."""
+    return int(times[n] if rising(times) else np.partition(times, n)[n])
+
+
+def _places(log: Interactions, order: NDArray[np.int64], num_users: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The place of each event within its user under an order by user, int32 [n], and the events of each user."""
+    counts = np.bincount(log.users, minlength=num_users)
+    starts = np.cumsum(counts) - counts
+    place = np.empty(len(log), np.int32)
+    place[order] = np.arange(len(log)) - np.repeat(starts, counts)
+    return place, counts
 
 
 def split_leave_last(data: Dataset, *, test: int = 1, valid: int = 1) -> Split:
@@ -79,11 +98,8 @@ def split_leave_last(data: Dataset, *, test: int = 1, valid: int = 1) -> Split:
     """
     _need_users(data, "leave-last")
     log = data.interactions
-    order = log.order()
-    counts = np.bincount(log.users, minlength=data.num_users)
-    ends = np.cumsum(counts)
-    from_end = np.empty(len(log), np.int64)
-    from_end[order] = ends[log.users[order]] - 1 - np.arange(len(log))
+    place, counts = _places(log, log.order(), data.num_users)
+    from_end = counts.astype(np.int32)[log.users] - 1 - place
     enough = (counts > test + valid)[log.users]
     late = enough & (from_end < test)
     held = enough & ~late & (from_end < test + valid)
@@ -97,10 +113,8 @@ def split_last_share(data: Dataset, *, test: float = 0.1, valid: float = 0.0) ->
     with too few events stay in training whole.
     """
     log = data.interactions
-    order = log.order()
-    counts = np.bincount(log.users, minlength=data.num_users)
-    from_end = np.empty(len(log), np.int64)
-    from_end[order] = np.cumsum(counts)[log.users[order]] - 1 - np.arange(len(log))
+    place, counts = _places(log, log.order(), data.num_users)
+    from_end = counts[log.users] - 1 - place
     asked = np.floor(counts * test + 1e-9).astype(np.int64)[log.users]
     held = np.floor(counts * valid + 1e-9).astype(np.int64)[log.users]
     late = from_end < asked
@@ -116,11 +130,7 @@ def split_holdout(data: Dataset, *, test: float = 0.2, valid: float = 0.1, seed:
         return split_rows(data, test=test, valid=valid, seed=seed)
     log = data.interactions
     key = keyed_hash(int(generator(seed, "holdout").integers(1 << 62)), log.rows)
-    order = np.lexsort((key, log.users))
-    counts = np.bincount(log.users, minlength=data.num_users)
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    place = np.empty(len(log), np.int64)
-    place[order] = np.arange(len(log)) - starts[log.users[order]]
+    place, counts = _places(log, by_user(log.users, key), data.num_users)
     # Stochastic rounding by user, so that the share holds over all users and not only over the heavy ones.
     luck = generator(seed, "rounding").random((2, data.num_users))
     asked = np.minimum(np.floor(counts * test + luck[0]).astype(np.int64), np.maximum(counts - 1, 0))
@@ -156,11 +166,7 @@ def split_by_user(
     log = data.interactions
     asked_user = draw < test
     held_user = ~asked_user & (draw < test + valid)
-    order = log.order()
-    counts = np.bincount(log.users, minlength=data.num_users)
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    place = np.empty(len(log), np.int64)
-    place[order] = np.arange(len(log)) - starts[log.users[order]]
+    place, counts = _places(log, log.order(), data.num_users)
     later = place >= np.ceil(counts * given).astype(np.int64)[log.users]
     late = asked_user[log.users] & later
     held = held_user[log.users] & later
@@ -263,7 +269,17 @@ def split_from_parts(
     else:
         kept = train
     known = train if valid is None else kept.with_interactions(train.interactions)
-    return Split(kept, valid, test, Protocol("files", candidates, seed=seed, left_out=_left_out(known, test)))
+    return Split(
+        kept,
+        valid,
+        test,
+        Protocol(
+            "files",
+            candidates,
+            seed=seed,
+            left_out=_left_out(known, known.interactions.users, known.interactions.items, test),
+        ),
+    )
 
 
 def split_none(data: Dataset) -> Split:

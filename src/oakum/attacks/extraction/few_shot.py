@@ -64,7 +64,13 @@ class FewShot(Attack):
         seed = int(rng.integers(2**31))
         questions = self.questions(oracle, data, rng, seed)
         return imitate(
-            oracle, data, self.model(), questions, Distil(repair=self.repair), plan=self.plan(self.epochs), seed=seed
+            oracle,
+            data,
+            self.model(),
+            questions,
+            Distil(repair=self.repair),
+            plan=self.training(self.epochs),
+            seed=seed,
         )
 
     def model(self) -> Spec:
@@ -72,7 +78,7 @@ class FewShot(Attack):
         spec: Spec = load_class(self.surrogate, "model").make(embedding_dim=self.embedding_dim, dropout=self.dropout)
         return spec
 
-    def plan(self, epochs: int) -> dict[str, object]:
+    def training(self, epochs: int) -> dict[str, object]:
         """How everything is trained here: few sequences, small batches."""
         return {"epochs": epochs, "learning_rate": self.learning_rate, "batch_size": 8, "clip_norm": 5.0}
 
@@ -96,7 +102,7 @@ class FewShot(Attack):
             known, lists = told_part(real, lists, answered)
             log = asked_log(data, known, lists, np.ones(len(lists), bool), closed=False)
             fitted = fit(
-                spec, log, plan={**self.plan(max(1, self.epochs // 2)), "patience": 0}, plugins=[plugin], seed=seed
+                spec, log, plan={**self.training(max(1, self.epochs // 2)), "patience": 0}, plugins=[plugin], seed=seed
             )
             guide = Guide(fitted, fitted.plugins[0], Pool(real, data.num_items))
         seeds = real.take(np.tile(np.arange(len(real)), self.continuations))

@@ -89,8 +89,13 @@ class DPProfiles(Attack):
         if not accounts:
             return compose([], facts, facts.top, self.knowledge, rng)
         room = length_of(self.length, len(goal.targets), budget) - len(goal.targets)
-        spec, seed = BPRMF(embedding_dim=self.embedding_dim), int(rng.integers(1 << 31))
-        plan = {"learning_rate": 5e-3, "batch_size": int(np.clip(len(data) // 50, 64, 2048)), "patience": 0}
+        spec, seed = BPRMF(embedding_dim=self.embedding_dim, l2=1e-4), int(rng.integers(1 << 31))
+        plan = {
+            "learning_rate": 5e-3,
+            "batch_size": int(np.clip(len(data) // 50, 64, 2048)),
+            "patience": 0,
+            "step": None,
+        }
         towards = Towards(targets=goal.targets, genuine=data.num_users, weight=self.weight, kappa=self.kappa, k=self.k)
         free = facts.known.copy()
         free[goal.codes] = False

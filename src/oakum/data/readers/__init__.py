@@ -20,12 +20,12 @@ from oakum.data.readers import (
     reports,
     text,
 )
-from oakum.data.readers.table import Columns, Table
+from oakum.data.readers.table import Table
 from oakum.errors import DataError, ParameterError, nearest
 
 FORMATS = ("csv", "tsv", "parquet", "arrow", "jsonl", "atomic", "movielens", "lines", "reports")
 
-__all__ = ["FORMATS", "Columns", "Table", "open_table", "path_of"]
+__all__ = ["FORMATS", "Table", "open_table", "path_of"]
 
 
 def path_of(source: Any) -> Path | None:

@@ -12,7 +12,7 @@ from oakum.errors import DataError
 
 
 def read_arrow(path: Path) -> Table:
-    """An Arrow file, whose columns are read one at a time, or an Arrow stream, which is read whole."""
+    """An Arrow file, whose columns are read as needed, or an Arrow stream, which is read whole."""
     where = str(path)
     try:
         with path.open("rb") as file:
@@ -30,7 +30,7 @@ def read_arrow(path: Path) -> Table:
     table = Table(pl.LazyFrame(), where, explain=explain, path=path)
     with table.guarded():
         if start == b"ARROW1":
-            table.frame, table.stored = pl.scan_ipc(path, glob=False, hive_partitioning=False), True
+            table.frame = pl.scan_ipc(path, glob=False, hive_partitioning=False)
         else:
             table.frame = pl.read_ipc_stream(path).lazy()
         table.frame.collect_schema()

@@ -17,7 +17,6 @@ from oakum.data.readers.text import TextFile, counted_line, first_ragged, open_t
 from oakum.errors import DataError
 
 SEPARATORS = {"::": "'::'", "\t": "tab", ",": "comma", ";": "semicolon", "|": "bar", " ": "space"}
-LARGE = 1 << 27  # bytes above which a file is parsed once a column, so that one column at a time is in memory
 _INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _KNOWN = frozenset(n for names in NAMES.values() for n in names)
@@ -66,7 +65,7 @@ def from_text(text: TextFile, separator: str | None = None, names: list[str] | N
         scan(types),
         text.where,
         named=header or names is not None,
-        stored=text.path.stat().st_size > LARGE,
+        room=text.rows(),
         loose=lambda: scan(dict.fromkeys(columns, pl.String())),
         line=lambda row: counted_line(text.path, row, header=header, separator=separator, quoted=quoted),
         explain=explain,
@@ -218,6 +217,7 @@ def _split_lines(text: TextFile, separator: str, names: list[str] | None) -> Tab
         scan(types),
         text.where,
         named=header or names is not None,
+        room=text.rows(),
         loose=lambda: scan(dict.fromkeys(columns, pl.String())),
         line=lambda row: row + int(header),
         explain=explain,

@@ -14,15 +14,15 @@ from oakum.errors import DataError, MissingExtra
 def read_frame(source: Any) -> Table:
     """A polars frame (eager or lazy), a pandas frame, or anything that speaks the Arrow stream protocol."""
     if isinstance(source, pl.LazyFrame):
-        return Table(source, "the frame", stored=True)
+        return Table(source, "the frame")
     if isinstance(source, pl.DataFrame):
-        return Table(source.lazy(), "the frame", stored=True)
+        return Table(source.lazy(), "the frame")
     try:
         if type(source).__module__.split(".")[0] == "pandas" and hasattr(source, "columns"):
             source = source.rename(columns=str)
-            return Table(pl.from_pandas(source).lazy(), "the pandas frame", stored=True)
+            return Table(pl.from_pandas(source).lazy(), "the pandas frame")
         if hasattr(source, "__arrow_c_stream__"):
-            return Table(pl.DataFrame(source).lazy(), "the Arrow table", stored=True)
+            return Table(pl.DataFrame(source).lazy(), "the Arrow table")
     except ModuleNotFoundError:
         raise MissingExtra("Reading a pandas frame", "frames") from None
     except (Exception, pl.exceptions.PanicException) as error:

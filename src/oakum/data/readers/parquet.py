@@ -12,7 +12,7 @@ from oakum.errors import DataError
 
 
 def read_parquet(path: Path) -> Table:
-    """A Parquet file; columns are read one at a time, when they are needed."""
+    """A Parquet file; read by row groups, and only the columns that are needed."""
     where = str(path)
     try:
         size = path.stat().st_size
@@ -32,8 +32,9 @@ def read_parquet(path: Path) -> Table:
     def explain(error: BaseException) -> DataError:
         return DataError(f"{where}: the Parquet file is damaged ({first_line(error)}). Write or copy it again.")
 
-    table = Table(pl.LazyFrame(), where, stored=True, explain=explain, path=path)
+    table = Table(pl.LazyFrame(), where, explain=explain, path=path)
     with table.guarded():
         table.frame = pl.scan_parquet(path, glob=False, hive_partitioning=False, low_memory=True)
         table.frame.collect_schema()
+        table.room = table.rows()
     return table

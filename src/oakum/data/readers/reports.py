@@ -96,7 +96,7 @@ def _table(reports: list[Any], where: str, path: Path) -> Table:
         "report_id": pl.String, "source": pl.String, "references": pl.List(pl.String), "groups": pl.List(pl.String),
     })  # fmt: skip
     return Table(
-        frame.lazy(), where, stored=True, notes=notes, path=path, sides={"users": sides} if len(sides) else {},
+        frame.lazy(), where, notes=notes, path=path, sides={"users": sides} if len(sides) else {},
         roles={"user": "report_id", "item": "technique_id", "value": "count"},
     )  # fmt: skip
 

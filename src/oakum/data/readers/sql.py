@@ -53,7 +53,7 @@ def read_query(source: Any, statement: str) -> Table:
         )
     if not isinstance(frame, pl.DataFrame):
         refuse(where, "the statement returns no rows", "Give a SELECT.")
-    return Table(frame.lazy(), where, stored=True, name="query")
+    return Table(frame.lazy(), where, name="query")
 
 
 def _sqlite(uri: str, statement: str, where: str) -> pl.DataFrame:

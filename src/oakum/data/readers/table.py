@@ -25,12 +25,16 @@ FAULTS = (
 )
 
 
+class Mistyped(Exception):
+    """A cell is not of the type that the first rows have."""
+
+
 @dataclass
 class Table:
     """Columns before they are coded.
 
-    where: how messages name it. named: whether the columns carry names of their own. stored: one column can
-    be read without the others. loose: the same table with every cell as text, read when a typed read fails.
+    where: how messages name it. named: whether the columns carry names of their own. room: a guess of the number
+    of rows, rather above it than below. loose: the same table with every cell as text, read when a typed read fails.
     line: the file line of a 1-based data row. explain: the sentence for an error of the parser. roles:
     columns that the format itself says the meaning of. sides: feature tables and relations that lie beside
     the log, by name.
@@ -40,7 +44,7 @@ class Table:
     frame: pl.LazyFrame
     where: str
     named: bool = True
-    stored: bool = False
+    room: int = 0
     loose: Callable[[], pl.LazyFrame] | None = None
     line: Callable[[int], int | None] = lambda row: None
     explain: Callable[[BaseException], DataError] | None = None
@@ -67,6 +71,26 @@ class Table:
         """These columns, whole; as text where the types of the first rows do not hold further down."""
         return self._run(lambda frame: frame.select(columns).collect(engine="streaming"))
 
+    def batches(self, columns: Sequence[str], *, loosely: bool = False) -> Iterator[pl.DataFrame]:
+        """These columns in order, some ten thousand rows at a time; `loosely`: with every cell as text.
+
+        Raises `Mistyped` where the types of the first rows do not hold further down and cells can be had as text."""
+        if not columns:
+            return
+        frame = self.loose() if loosely and self.loose is not None else self.frame
+        found = None
+        while True:
+            try:
+                found = found or iter(frame.select(columns).collect_batches(maintain_order=True, lazy=True))
+                part = next(found, None)
+            except FAULTS as error:
+                if loosely or self.loose is None:
+                    raise self._explained(error) from None
+                raise Mistyped from None
+            if part is None:
+                return
+            yield part
+
     def _run(self, take: Callable[[pl.LazyFrame], pl.DataFrame]) -> pl.DataFrame:
         try:
             return take(self.frame)
@@ -92,23 +116,6 @@ class Table:
         return DataError(
             str(Issue(self.where, f"it cannot be read: {first_line(error)}", "Check or rewrite the file."))
         )
-
-
-class Columns:
-    """Hands out the columns of a table once each, so that no more of them are in memory than needed."""
-
-    def __init__(self, table: Table, wanted: Sequence[str]) -> None:
-        self.table = table
-        self._held: dict[str, pl.Series] = {}
-        if not table.stored and wanted:
-            frame = table.collect(list(wanted))
-            self._held = {c: frame[c] for c in wanted}
-
-    def take(self, name: str) -> pl.Series:
-        """The column, no longer held here."""
-        if name in self._held:
-            return self._held.pop(name)
-        return self.table.collect([name])[name]
 
 
 def first_line(error: BaseException) -> str:

@@ -34,6 +34,10 @@ class TextFile:
         """The first lines that are not blank."""
         return [line for line in self.head.split("\n") if line.strip()]
 
+    def rows(self) -> int:
+        """About how many lines the file has: a tenth more than its first lines suggest."""
+        return int(1.1 * self.path.stat().st_size * max(1, self.head.count("\n")) / max(1, len(self.head)))
+
 
 def open_text(path: Path, stack: ExitStack, *, lines: int = 1000) -> TextFile:
     """Look at the first bytes, refuse what cannot be text, unpack gzip to a temporary file."""

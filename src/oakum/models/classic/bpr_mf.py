@@ -13,6 +13,7 @@ from oakum import losses
 from oakum.data import Dataset, Queries, Schema
 from oakum.engine.learner import Losses, Model, Phase, Reps
 from oakum.engine.plan import Plan
+from oakum.engine.triples import Triples
 from oakum.nn.foldin import ridge
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch, Order, Pairs, pairs
@@ -23,12 +24,16 @@ class BPRMF(Spec):
 
     Paper: Rendle et al. 2009. L = mean softplus(s(u, j) − s(u, i)) + λ/2 (|p_u|² + |q_i|² + |q_j|²), s = p·q, with
     one uniform negative j a positive. Memory 12 (users + items) d bytes, time epochs · events · d.
-    Newcomers: a ridge solve onto the item table. Differs from the paper in drawing events, not users, and in Adam.
+    Newcomers: a ridge solve onto the item table. Trained by steps over triples as in the paper (`Triples`: some six million
+    a second of one core), or by batches under Adam with the plan's step=None. Differs from the paper in drawing events,
+    not users, and in a rate that falls.
     """
 
     slug = "bpr-mf"
     embedding_dim: Annotated[int, Range(1, 4096, search=(16, 256), log=True), "width of the vectors"] = 64
-    l2: Annotated[float, Range(0, 100, search=(1e-6, 1e-2), log=True), "weight of the squares of the batch rows"] = 1e-4
+    l2: Annotated[
+        float, Range(0, 100, search=(1e-4, 0.1), log=True), "weight of the squares of the rows of a triple"
+    ] = 0.01
     num_negatives: Annotated[int, Range(1, 1024), "negatives a positive"] = 1
     init_std: Annotated[float, Range(above=0), "standard deviation of the first values"] = 0.1
     draw: Annotated[Literal["events", "users"], "every event once an epoch, or users uniformly and then an item"] = (
@@ -36,7 +41,13 @@ class BPRMF(Spec):
     )
 
     def plan(self) -> Plan:
-        """SELFRec's settings, with early stopping."""
+        """Plain steps over triples, their rate falling to 0: as good as batches under Adam, at a twentieth of the time."""
+        return Plan(
+            step=Triples(), optimiser="sgd", learning_rate=0.1, schedule="linear", epochs=40, batch_size=16_384, device="cpu"
+        )  # fmt: skip
+
+    def ordinary(self) -> Plan:
+        """SELFRec's settings, batches under Adam, with early stopping; what `step=None` asks for."""
         return Plan(learning_rate=1e-3, batch_size=2048, epochs=200)
 
     def build(self, schema: Schema) -> BPRMFModel:
@@ -64,6 +75,13 @@ class BPRMFModel(Model):
     def tables(self) -> tuple[Tensor, Tensor]:
         """The final vectors [users, d], [items, d]."""
         return self.users.weight, self.items.weight
+
+    def by_triples(self) -> tuple[Tensor, Tensor, float] | None:
+        """The raw tables, unless a model built on this one changed how they become scores or losses."""
+        own = ("tables", "represent", "losses", "batches")
+        if any(getattr(type(self), name) is not getattr(BPRMFModel, name) for name in own):
+            return None
+        return self.users.weight, self.items.weight, self.spec.l2
 
     def batches(self, data: Dataset, phase: Phase, order: Order) -> Iterator[Batch]:
         """Observed pairs that want negatives."""

@@ -11,7 +11,8 @@ from scipy import sparse
 
 from oakum.data import Dataset, Ids, Queries, Schema
 from oakum.engine.closed import ClosedForm, pack, pick, unpack
-from oakum.kernels.neighbours import neighbours
+from oakum.kernels.neighbours import nearest_rows, neighbours
+from oakum.kernels.sums import rows_times
 from oakum.parameters import Range, Spec
 
 
@@ -22,7 +23,7 @@ class ItemKNN(Spec):
     (implicit's): cosine w = x; tf-idf w = x · idf_u, then cosine; bm25 w = x (K1 + 1) / (K1 L_i + x) · idf_u, not
     normalised. `side` says whose k neighbours are kept; the candidate's is better on all sets we measured but sequences.
     decay < 1 counts an event decay^age in the history that asks (age in steps), for logs whose order says something.
-    Memory items · k; time Σ_u |H_u|². Newcomers: their row times S, equal to a known user's.
+    Of equally similar items those of lower code are kept. Memory items · k; time Σ_u |H_u|². Newcomers: their row times S, equal to a known user's.
     """
 
     slug = "item-knn"
@@ -67,7 +68,7 @@ class ItemKNNModel(ClosedForm):
         if self.spec.decay < 1:
             weights = (self.spec.decay ** histories.age()).astype(np.float32)
             rows = sparse.csr_matrix((weights, (histories.owners(), histories.items)), shape=rows.shape)
-        out = (rows @ self.table).toarray().astype(np.float32)
+        out = rows_times(rows, self.table)
         out[:, ~self.seen] = np.nan
         out[queries.histories.lengths == 0] = np.nan
         return pick(out, items)
@@ -114,20 +115,7 @@ class UserKNNModel(ClosedForm):
     def score(self, queries: Queries, items: Ids | None = None) -> NDArray[np.float32]:
         """Similarities to all training users, the k largest kept, times their rows."""
         rows = queries.histories.matrix(self.schema.num_items)
-        common = (rows @ self.xt).tocsr()
-        own = np.sqrt(np.diff(rows.indptr)).astype(np.float32)
-        owners = np.repeat(np.arange(common.shape[0]), np.diff(common.indptr))
-        common.data /= own[owners] * self.norms[common.indices] + np.float32(self.spec.shrink + 1e-12)
-        kept: list[NDArray[np.int64]] = []
-        for r in range(common.shape[0]):
-            low, high = common.indptr[r], common.indptr[r + 1]
-            at = np.arange(low, high)
-            if high - low > self.spec.k:
-                at = low + np.argpartition(-common.data[low:high], self.spec.k)[: self.spec.k]
-            kept.append(at)
-        at = np.concatenate(kept) if kept else np.empty(0, np.int64)
-        near = sparse.csr_matrix((common.data[at], (owners[at], common.indices[at])), shape=common.shape)
-        out = (near @ self.x).toarray().astype(np.float32)
+        out = nearest_rows(self.x, self.xt, rows, self.spec.k, self.norms, self.spec.shrink)
         out[:, ~self.seen] = np.nan
         out[queries.histories.lengths == 0] = np.nan
         return pick(out, items)

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from oakum.data import Dataset, Ids, Queries, Ragged, Schema
 from oakum.engine.closed import ClosedForm, pack, pick, unpack
+from oakum.kernels.sums import rows_times
 from oakum.parameters import Range, Spec
 
 EPSILON = 1e-6  # popularity, scaled to at most this, only breaks ties
@@ -127,7 +128,7 @@ class MarkovModel(HistoryModel):
         kept = weights > 1e-9
         place = (histories.owners()[kept], histories.items[kept])
         left = sparse.csr_matrix((weights[kept], place), shape=(len(queries), self.schema.num_items))
-        return self._finish((left @ self.table).toarray().astype(np.float32), histories, items)
+        return self._finish(rows_times(left, self.table), histories, items)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The trace and the table."""

@@ -21,7 +21,7 @@ from oakum.nn.fields import FieldEmbedding
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch, Order, Rows, rows
 
-BLOCK = 1 << 15  # rows predicted at once
+BLOCK = 1 << 13  # rows predicted at once: their activations stay in the cache
 
 
 class RowSpec(Spec):

@@ -57,7 +57,7 @@ class TIEModel(FactorModel):
         gram = factors.T @ factors
         # Without λ a table of low rank has no unique solution: the smallest weight that can be solved picks one.
         ridge = np.full(x.shape[0], spec.l2 or 1e-9 * np.trace(gram) / len(gram) + 1e-12)
-        out: NDArray[np.float64] = weighted_rows(factors, gram, x.indptr, x.indices, ridge, extra, target)
+        out = weighted_rows(factors, gram, x.indptr, x.indices, ridge, extra, target)
         return out
 
     def fit(self, data: Dataset, *, seed: int = 0, progress: Callable[[float], None] | None = None) -> None:

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from oakum.data import Dataset, Queries, Schema
-from oakum.engine.learner import Facts, Phase
+from oakum.engine.learner import Facts, Phase, Reps
 from oakum.engine.plan import Plan
 from oakum.models.classic.bpr_mf import BPRMF, BPRMFModel
-from oakum.nn.propagate import Bipartite, mean_of, propagate
+from oakum.nn.propagate import Bipartite, mean_of, propagate, sums_at
 from oakum.parameters import Range
+from oakum.sampling.batches import Batch, Pairs
 
 
 class LightGCN(BPRMF):
@@ -25,6 +26,7 @@ class LightGCN(BPRMF):
     """
 
     slug = "lightgcn"
+    l2: Annotated[float, Range(0, 100, search=(1e-6, 1e-2), log=True), "weight of the squares of the batch rows"] = 1e-4
     num_layers: Annotated[int, Range(0, 16, search=(1, 4)), "propagation layers L"] = 3
     draw: Annotated[Literal["events", "users"], "the reference draws users uniformly, then one of their items"] = (
         "users"
@@ -33,6 +35,10 @@ class LightGCN(BPRMF):
     def plan(self) -> Plan:
         """The reference's settings, with early stopping in place of the fixed 1000 epochs."""
         return Plan(learning_rate=1e-3, batch_size=2048, epochs=1000, evaluate_every=10)
+
+    def ordinary(self) -> Plan:
+        """The same: every change of its tables is one of all they are averaged into."""
+        return self.plan()
 
     def build(self, schema: Schema) -> LightGCNModel:
         """Empty tables of the right sizes."""
@@ -64,6 +70,27 @@ class LightGCNModel(BPRMFModel):
         """Z of users and of items."""
         users, items = self.layers()
         return mean_of(users), mean_of(items)
+
+    def represent(self, batch: Batch) -> Reps:
+        """As matrix factorisation does, from Z of the batch's rows alone."""
+        layers = self.spec.num_layers
+        if layers == 0:
+            return super().represent(batch)
+        assert isinstance(batch, Pairs)
+        assert batch.negatives is not None
+        drawn = batch.negatives.items
+        codes = torch.cat([batch.items, drawn.flatten()])
+        found = sums_at(self.graph, self.users.weight, self.items.weight, layers, batch.users, codes)
+        z_users, z_items, e_users, e_items = found
+        z_users, z_items, b = z_users / (layers + 1), z_items / (layers + 1), len(batch.items)
+        return {
+            "query": z_users,
+            "positive": z_items[:b],
+            "negative": z_items[b:].view(*drawn.shape, -1),
+            "_raw_query": e_users,
+            "_raw_positive": e_items[:b],
+            "_raw_negative": e_items[b:].view(*drawn.shape, -1),
+        }
 
     def newcomers(self, queries: Queries, items: Tensor) -> Tensor:
         """z = Σ_{l<L} Σ_{i in H} E_i^l / sqrt(|H| deg(i)) / (L + 1): the user side of the propagation."""

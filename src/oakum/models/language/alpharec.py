@@ -15,7 +15,7 @@ from oakum.backends.embed import width_of
 from oakum.data import Dataset, Queries, Schema
 from oakum.engine.learner import Facts, Losses, Model, Phase, Reps
 from oakum.engine.plan import Plan
-from oakum.nn.propagate import Bipartite, mean_of, propagate
+from oakum.nn.propagate import Bipartite, mean_of, propagate, sums_at
 from oakum.nn.text import encoder_of, means, text_facts, typed
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch, Order, Pairs, pairs
@@ -129,8 +129,21 @@ class AlphaRecModel(Model):
         """query, positive [b, d], negative [b, n, d] or [1, n, d] where the batch shares its negatives."""
         assert isinstance(batch, Pairs)
         assert batch.negatives is not None
-        users, items = self.tables()
-        return {"query": users[batch.users], "positive": items[batch.items], "negative": items[batch.negatives.items]}
+        drawn = batch.negatives.items
+        query, items = self.rows_of(batch.users, torch.cat([batch.items, drawn.flatten()]))
+        positive, negative = items.split([len(batch.items), drawn.numel()])
+        return {"query": query, "positive": positive, "negative": negative.view(*drawn.shape, -1)}
+
+    def rows_of(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """`tables` at some users and some items alone."""
+        if self.spec.map == "linear":
+            found = self.map(self.smooth[0][users]), self.map(self.smooth[1][items])
+        elif self.spec.num_layers:
+            whole = self.map(self.x_users), self.map(self.x_items)
+            found = sums_at(self.graph, *whole, self.spec.num_layers, users, items)[:2]
+        else:
+            found = self.map(self.x_users[users]), self.map(self.x_items[items])
+        return F.normalize(found[0], dim=-1), F.normalize(found[1], dim=-1)
 
     def losses(self, batch: Batch, reps: Reps) -> Losses:
         """softmax [b] of cosines over the temperature."""
@@ -144,7 +157,7 @@ class AlphaRecModel(Model):
     def represent_query(self, batch: Batch) -> Tensor:
         """The users' vectors [b, d]."""
         assert isinstance(batch, Pairs)
-        return self.tables()[0][batch.users]
+        return self.rows_of(batch.users, batch.items[:0])[0]
 
     def item_table(self) -> Tensor:
         """The items' vectors [i, d]."""

@@ -14,6 +14,7 @@ from oakum.data import Dataset, Queries, Schema
 from oakum.engine.learner import Losses, Model, Phase, Reps
 from oakum.engine.plan import Plan
 from oakum.nn.attention import dropped
+from oakum.nn.drawn import Drawn, drawn_scores
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch, Order
 from oakum.sampling.samplers import Popular, Sampler
@@ -98,9 +99,7 @@ class GRU4RecModel(Model):
         """query [b, d], positive [b, d], negative [b, n, d] where the loss draws any."""
         assert isinstance(batch, Sequences)
         reps = {"query": self.represent_query(batch), "positive": self.items(batch.items)}
-        if batch.negatives is not None:
-            reps["negative"] = self.items(batch.negatives.items)
-        return reps
+        return reps if batch.negatives is None else Drawn(reps, self.items.weight, batch.negatives.items)
 
     def losses(self, batch: Batch, reps: Reps) -> Losses:
         """The loss of each target [b]."""
@@ -108,7 +107,7 @@ class GRU4RecModel(Model):
         if batch.negatives is None:
             return {"softmax": losses.softmax(reps["query"], reps["positive"], self.items.weight, batch.items)}
         positive = (reps["query"] * reps["positive"]).sum(-1)
-        negative = torch.bmm(reps["query"].unsqueeze(1), reps["negative"].transpose(1, 2)).squeeze(1)
+        negative = drawn_scores(reps["query"], reps)
         other = batch.negatives.items != batch.items[:, None]
         return {"bpr_max": losses.bpr_max(positive, negative, self.spec.penalty, other)}
 

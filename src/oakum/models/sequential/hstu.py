@@ -15,7 +15,9 @@ from oakum.data import Dataset, Queries, Schema
 from oakum.engine.learner import Facts, Losses, Model, Phase, Reps
 from oakum.engine.plan import Plan
 from oakum.errors import ParameterError
+from oakum.nn.drawn import Drawn, drawn_scores
 from oakum.nn.hstu import PointwiseEncoder, gaps
+from oakum.nn.unit import unit_rows
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch, Order
 from oakum.sampling.samplers import Sampler, Uniform
@@ -131,12 +133,8 @@ class HSTUModel(Model):
         """query [b, d], positive [b, d], negative [b, n, d] where negatives are drawn."""
         assert isinstance(batch, Sequences)
         table = self.item_table()
-        reps = {"query": self.represent_query(batch)}
-        if batch.negatives is None:
-            return {**reps, "positive": table[batch.items]}
-        drawn = batch.negatives.items
-        negative = table.index_select(0, drawn.flatten()).view(*drawn.shape, -1)
-        return {**reps, "positive": table[batch.items], "negative": negative}
+        reps = {"query": self.represent_query(batch), "positive": table[batch.items]}
+        return reps if batch.negatives is None else Drawn(reps, table, batch.negatives.items)
 
     def losses(self, batch: Batch, reps: Reps) -> Losses:
         """The loss of each target [b]."""
@@ -145,7 +143,7 @@ class HSTUModel(Model):
         if batch.negatives is None:
             return {"softmax": losses.softmax(query, reps["positive"], self.item_table(), batch.items)}
         positive = (query * reps["positive"]).sum(-1)
-        negative = torch.bmm(query.unsqueeze(1), reps["negative"].transpose(1, 2)).squeeze(1)
+        negative = drawn_scores(query, reps)
         negative = negative.masked_fill(batch.negatives.items == batch.items[:, None], -5e4)
         # Relative to uniform draws, so that those are taken as they are.
         log_q = batch.negatives.log_q + float(np.log(self.items.num_embeddings))
@@ -153,7 +151,7 @@ class HSTUModel(Model):
 
     def item_table(self) -> Tensor:
         """The item vectors [i, d], of unit length where so compared."""
-        return F.normalize(self.items.weight, dim=-1) if self.spec.unit else self.items.weight
+        return unit_rows(self.items.weight) if self.spec.unit else self.items.weight
 
     def item_vectors(self) -> Tensor:
         """The item vectors [i, d]."""

@@ -15,6 +15,7 @@ from oakum.engine.learner import Losses, Model, Phase, Reps
 from oakum.engine.plan import Plan
 from oakum.errors import ParameterError
 from oakum.nn.attention import Encoder
+from oakum.nn.drawn import Drawn, drawn_scores
 from oakum.parameters import Range, Spec
 from oakum.sampling.batches import Batch, Order
 from oakum.sampling.sequences import Sequences, count_sequences, pad_left, sequences
@@ -84,14 +85,18 @@ class SASRecModel(Model):
         """query [b, d], positive [b, d], negative [b, n, d] where the loss draws any."""
         assert isinstance(batch, Sequences)
         drawn = batch.items[:0] if batch.negatives is None else batch.negatives.items
+        if many := batch.negatives is not None and drawn.numel() > 8 * len(batch):
+            drawn = batch.items[:0]
         # One look-up, so that the dense gradient of the table is made once.
         codes = [batch.inputs.clamp_min(0).flatten(), batch.items, drawn.flatten()]
         inputs, positive, negative = self.items(torch.cat(codes)).split([len(c) for c in codes])
         states = self.encoder.read(inputs.view(*batch.inputs.shape, -1), batch.inputs >= 0)
         reps = {"query": states.flatten(0, 1)[batch.place], "positive": positive}
-        if batch.negatives is not None:
-            reps["negative"] = negative.view(*drawn.shape, -1)
-        return reps
+        if batch.negatives is None:
+            return reps
+        if many:
+            return Drawn(reps, self.items.weight, batch.negatives.items)
+        return {**reps, "negative": negative.view(*drawn.shape, -1)}
 
     def losses(self, batch: Batch, reps: Reps) -> Losses:
         """The loss of each target [b]."""
@@ -99,7 +104,7 @@ class SASRecModel(Model):
         if self.spec.loss == "softmax":
             return {"softmax": losses.softmax(reps["query"], reps["positive"], self.items.weight, batch.items)}
         positive = (reps["query"] * reps["positive"]).sum(-1)
-        negative = (reps["query"].unsqueeze(1) * reps["negative"]).sum(-1)
+        negative = drawn_scores(reps["query"], reps)
         if self.spec.loss == "bce":
             return {"bce": losses.binary_cross_entropy(positive, negative)}
         return {"gbce": losses.gbce(positive, negative, self.items.num_embeddings, self.spec.calibration)}

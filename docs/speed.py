@@ -1,0 +1,106 @@
+"""The page of speed, made of what `make bench` measured: a table, and a picture of the ratios."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+Row = Mapping[str, Any]
+Table = Callable[[list[str], list[list[object]]], str]
+FASTER, SLOWER = "#0072B2", "#D55E00"  # told apart by all kinds of colour vision, and by the side they lie on
+
+HOW = """Every task runs in turns, Oakum and a peer, each in a process and an environment of its own, with the same data and on
+one thread. What counts is **CPU seconds**, user and system, of the piece of work alone: data that a library takes are made
+ready before the clock starts, except where loading is the task. Short tasks are the median of three. The ratio is Oakum by
+the quickest peer, **whatever its quality**: below 1 Oakum is quicker. Quality is one evaluator's over the lists that both
+sides left, seen items removed. The last column says how much of what the machine could do at best Oakum reaches, by the
+additions, products and rows that the task asks for; the machine was measured in the same run. `make bench` does it again;
+`oakum bench load`, `fit`, `rank`, `answer` and `evaluate` measure Oakum on your own log in the same units."""
+
+
+def page(rows: Sequence[Row], table: Table) -> str:
+    """Markdown."""
+    best = [r for r in rows if r["best"]]
+    machine = next((r["machine"] for r in rows if r.get("machine")), {})
+    quicker = sum(r["ratio"] < 1 for r in best)
+    slower = [r["title"] for r in best if r["ratio"] >= 1]
+    parts = ["# Speed beside other libraries", " ".join(HOW.split("\n"))]
+    parts.append(
+        f"Of {len(best)} tasks Oakum is the quickest in {quicker}. "
+        + (f"It is not in: {'; '.join(slower)}." if slower else "")
+    )
+    parts.append("![CPU seconds of Oakum by those of the quickest peer, one bar a task](images/speed.svg)")
+    head = [
+        "task",
+        "Oakum",
+        "quickest peer",
+        "its",
+        "ratio",
+        "quality: ours, its",
+        "memory MB: ours, its",
+        "of the limit",
+    ]
+    parts.append(table(head, [line(r) for r in best]))
+    if machine:
+        parts.append(
+            f"A CPU second of this machine: {machine['flop']:.0f} GFLOP of a large product, {machine['bytes']:.0f} GB copied, "
+            f"{1000 * machine['rows']:.0f} M rows of 64 floats read at random ({1000 * machine['rows_cached']:.0f} M from a table of "
+            f"18 MB, {1000 * machine['rows_near']:.0f} M from 2.5 MB), {1000 * machine['sums']:.0f} M scattered sums. Load while it ran: "
+            f"{min(r['load'] for r in rows):.1f} to {max(r['load'] for r in rows):.1f}. {rows[0]['date']}."
+        )
+    parts.append("## All peers")
+    parts.append(table([*head[:2], "peer", *head[3:7], "note"], [[*line(r)[:-1], r["note"]] for r in rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def share(value: float | None) -> str:
+    """Of the limit, in per cent; two digits are enough."""
+    return "" if value is None else f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.2g} %"
+
+
+def line(r: Row) -> list[object]:
+    """One row of either table."""
+    title = r["title"] + ("" if r["data"] == "real" else f" ({r['data']} data)")
+    if r["ratio"] is None:
+        ours = f"{r['ours_s']:.3g} s" if r.get("ours_s") else ""
+        return [title, ours, r["peer"], "", "not measured", "", "", ""]
+    form = r["form"].partition(":")[2].replace("_", " ")
+    judged = "" if r["ours_quality"] is None else f"{r['quality']} {r['ours_quality']:.4f}, {r['peer_quality']:.4f}"
+    ratio = f"{r['ratio']:.2f}" if r["ratio"] < 1 else f"**{r['ratio']:.2f}**"
+    return [
+        title, f"{r['ours_s']:.3g} s", r["peer"] + (f" {form}" if form else ""), f"{r['peer_s']:.3g} s", ratio, judged,
+        f"{r['ours_rss_mb']:,}, {r['peer_rss_mb']:,}", share(r["of_limit"]),
+    ]  # fmt: skip
+
+
+def picture(rows: Sequence[Row]) -> str:
+    """An SVG of the ratios on a logarithmic scale: bars to the left are quicker than the quickest peer."""
+    best = [r for r in rows if r["best"]]
+    step, left, wide, top = 19, 310, 420, 34
+    low = min([-1.0, *(math.floor(math.log10(max(r["ratio"], 1e-4))) for r in best)])
+    high = max([1.0, *(math.ceil(math.log10(max(r["ratio"], 1e-4))) for r in best)])
+    at = lambda ratio: left + wide * (math.log10(max(ratio, 1e-4)) - low) / (high - low)
+    height = top + step * len(best) + 12
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + wide + 60} {height}" font-family="sans-serif" font-size="11">',
+        f'<rect width="100%" height="100%" fill="#ffffff"/><text x="{left}" y="12" fill="#333333">CPU seconds, Oakum by the '
+        "quickest peer: left of 1 Oakum is quicker</text>",
+    ]
+    for power in range(int(low), int(high) + 1):
+        x = at(10.0**power)
+        out.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top - 6}" y2="{height - 10}" stroke="#cccccc"/>')
+        out.append(f'<text x="{x:.1f}" y="{top - 9}" text-anchor="middle" fill="#555555">{10.0**power:g}</text>')
+    for n, r in enumerate(best):
+        y, x, one = top + step * n, at(r["ratio"]), at(1)
+        colour = FASTER if r["ratio"] < 1 else SLOWER
+        side, anchor = (x - 4, "end") if r["ratio"] < 1 else (x + 4, "start")
+        out.append(
+            f'<text x="{left - 8}" y="{y + 10}" text-anchor="end" fill="#333333">{escape(r["title"])[:58]}</text>'
+            f'<rect x="{min(x, one):.1f}" y="{y}" width="{max(abs(x - one), 1):.1f}" height="{step - 6}" fill="{colour}"/>'
+            f'<text x="{side:.1f}" y="{y + 10}" text-anchor="{anchor}" fill="#333333">{r["ratio"]:.2g}</text>'
+        )
+    x = at(1)
+    out.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top - 6}" y2="{height - 10}" stroke="#333333"/></svg>')
+    return "\n".join(out) + "\n"
