@@ -96,6 +96,10 @@ def rows_of(
             if task.per is not None and row["note"]:
                 whole = [statistics.median(r["seconds"][task.timing]["cpu"] for r in each) for each in (mine, theirs)]
                 row["note"] += f" In all {whole[0]:.0f} and {whole[1]:.0f} CPU s."
+            if "build" in theirs[0]["seconds"]:
+                built = [statistics.median(r["seconds"]["build"]["cpu"] for r in each) for each in (mine, theirs)]
+                row |= {"ours_build_s": built[0], "peer_build_s": built[1]}
+                row["note"] = f"Built in {built[0]:.3g} and {built[1]:.3g} CPU s."
             row["ratio"] = round(row["ours_s"] / max(row["peer_s"], 1e-9), 4)
             judged = (
                 rule(folder, arrays(task, OURS, threads), arrays(task, peer, threads), task.timing) if rule else None
@@ -124,13 +128,14 @@ def lines_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     out = []
     for r in rows:
         if r["ratio"] is None:
-            out.append(f"  {r['peer']:<28} {r['note']}")
+            out.append(f"  {r['peer']:<32} {r['note']}")
             continue
         judged = (
             "" if r["ours_quality"] is None else f"{r['quality']} {r['ours_quality']:.4f} and {r['peer_quality']:.4f}"
         )
         mark = "*" if r["best"] else " "
-        out.append(f"{mark} {r['peer']:<28} {r['ours_s']:>9.4f} {r['peer_s']:>9.4f}  {r['ratio']:>7.3f}  {judged}")
+        name = " ".join((r["peer"], r["form"].partition(":")[2].replace("_", " ")))
+        out.append(f"{mark} {name:<32} {r['ours_s']:>9.4f} {r['peer_s']:>9.4f}  {r['ratio']:>7.3f}  {judged}")
     return out
 
 
@@ -166,7 +171,7 @@ def main() -> None:
     held = json.loads(chosen.out.read_text(encoding="utf-8")) if chosen.out.exists() else []
     held = [r for r in held if r["task"] in TASKS]
     print(
-        "                                    Oakum s    peer s    ratio  quality, ours and theirs  (* the quickest peer)"
+        "                                        Oakum s    peer s    ratio  quality, ours and theirs  (* the quickest peer)"
     )
     for task in wanted:
         print(f"{task.title} ({task.unit})", flush=True)

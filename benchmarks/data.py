@@ -28,6 +28,7 @@ SIZES = {  # users, items, training events, test events a user, of the sets that
     "gowalla": (29_858, 40_981, 810_128, 7),
     "games": (31_013, 23_715, 256_000, 1),
     "toy": (60, 80, 900, 2),
+    "warm": (5_000, 2_000, 550_000, 2),  # large enough for the kernels of large logs
 }
 
 
@@ -137,7 +138,7 @@ def simulated(users: int, items: int, events: int, *, seed: int) -> tuple[Ints, 
 def log(rows: int, folder: Path) -> Arrays:
     """An event log of `rows` thousand as Parquet and CSV: gappy 64-bit ids, rating, time in rising order."""
     n, rng = rows * 1000, np.random.default_rng(1)
-    users, items = (1_000_000, 200_000) if rows >= 1000 else (500, 300)
+    users, items = (1_000_000, 200_000) if rows >= 100 else (500, 300)
     user, item = simulated(users, items, n, seed=2)
     order = rng.permutation(n)
     ids = lambda size, first: first + rng.permutation(size * 7)[:size].astype(np.int64)

@@ -38,7 +38,8 @@ def job_of(task: Task, peer: str) -> dict[str, Any]:
 
 def kept(job: Mapping[str, Any], turn: int, threads: int) -> Path:
     """The folder of a run."""
-    words = json.dumps([job, threads], sort_keys=True)
+    what = {k: v for k, v in job.items() if not k.startswith("toy")}  # which changes nothing that is measured
+    words = json.dumps([what, threads, not job["toy"]], sort_keys=True)
     digest = hashlib.sha256(words.encode()).hexdigest()[:12]
     return cache() / "runs" / f"{job['peer']}-{job['function']}-{job['data']}-{digest}" / str(turn)
 

@@ -54,7 +54,7 @@ def _loads() -> list[Task]:
             {"file": f"log.{kind}"},
             limit="decode",
             full=rows > 2000,
-            toy="log-3",
+            toy="log-600",
         )
         for rows, title in ((2000, "2M"), (20_000, "20M"))
         for kind in ("parquet", "csv")
@@ -78,6 +78,7 @@ def _fits(data: str, name: str) -> list[Task]:
             quality="ranking",
             limit=FITS[slug],
             note=note,
+            toy="warm" if slug == "popularity" else "toy",
         )
 
     own = "Oakum's fit makes the matrix of distinct pairs that all its models share; what Cornac counts is made before."

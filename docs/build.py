@@ -123,10 +123,10 @@ def quality_page(rows: list[dict[str, object]]) -> str:
 
 
 def defences_page(rows: list[dict[str, object]]) -> str:
-    """Defences against attacks, beside nothing and beside noise of equal cost: the claims named "against-..."."""
+    """Defences against attacks, beside nothing and beside noise of equal cost: the claims of the scorecard named "against-..."."""
     body = []
     for r in rows:
-        if str(r["id"]).startswith("against-"):
+        if r["slug"] == "robustness-scorecard" and str(r["id"]).startswith("against-"):
             verdict = "holds" if r["holds"] else "**does not hold**"
             body.append([r["claim"], r["measured"], verdict, r["why"]])
     return (

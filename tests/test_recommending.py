@@ -96,3 +96,17 @@ def test_a_learned_list_maker_is_silent_about_what_it_never_saw() -> None:
     assert (a != c).any()
     assert not (a == 7).any()
     assert (a[:, -1] == -1).all()
+
+
+def test_no_block_of_scores_is_larger_than_allowed() -> None:
+    sizes: list[int] = []
+
+    class Counted(ClosedForm):
+        def score(self, queries: Queries, items: Any = None) -> Any:
+            sizes.append(len(queries))
+            return np.tile(np.arange(ITEMS, dtype=np.float32), (len(queries), 1))
+
+    model, queries = Counted(None, None), people(20)  # type: ignore[arg-type]
+    bounded = rank(model, queries, 3, block_bytes=4 * ITEMS * 3, num_items=ITEMS)
+    assert max(sizes) == 3
+    np.testing.assert_array_equal(bounded.items, rank(model, queries, 3).items)

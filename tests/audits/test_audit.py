@@ -134,3 +134,23 @@ def test_the_true_tastes_agree_with_the_order_of_systems(parts: Any) -> None:
         users = np.repeat(queries.users[known], 10)
         found[slug] = true_relevance(parts.train, users, ranking.items.ravel()).mean()
     assert found["ease"] > found["popularity"]
+
+
+def test_people_without_a_past_are_in_their_own_table_alone(parts: Any) -> None:
+    """Popularity can answer them and no model can: among the others they would only flatter popularity."""
+    from oakum.audits.accuracy import per_user, table_of, with_past
+    from oakum.audits.trials import run_trial
+
+    subject = scorecard.prepare(parts, ["item-knn"], "quick", 0, dict(scorecard.QUICK), None)
+    lengths = subject.truth.histories.lengths
+    assert 0 < (lengths == 0).sum() < len(lengths)
+    assert (lengths[with_past(subject)] > 0).all()
+    results = {
+        f"{s.slug} seed 0": run_trial(subject.bench(), s.trial(seed=0)) for s in subject.systems if not s.learned
+    }
+    rows = {r.slug: r for r in table_of(subject, results)}
+    for slug, row in rows.items():
+        assert row.metrics["ndcg@10"].n == (lengths > 0).sum()
+        assert row.newcomers["ndcg@10"].n == (lengths == 0).sum()
+        assert len(per_user(subject, results[f"{slug} seed 0"], "ndcg@10")) == (lengths > 0).sum()
+    assert any("no past" in line for line in subject.left_out)

@@ -106,6 +106,32 @@ def test_no_bit_depends_on_threads_or_on_company(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_array_equal(shared[0], topk_scores(scores.copy(), 5)[0])
 
 
+def test_a_kernel_is_compiled_once_whoever_may_write_to_its_input() -> None:
+    q, table = np.ones((2, 3), np.float32), np.ones((5, 3), np.float32)
+    for array in (q, table):
+        array.flags.writeable = False
+    shut = Ragged.of([[1], [2]])
+    topk(q, table, 2, exclude=shut)
+    topk(q.copy(), table.copy(), 2, rows=np.arange(4, dtype=np.int32), ties=np.arange(5, dtype=np.int32))
+    topk_scores(q @ table.T, 2)
+    assert len(module._search.signatures) == len(module._select.signatures) == 1
+
+
+def test_rows_side_by_side_are_named_as_in_the_whole_table() -> None:
+    rng = np.random.default_rng(2)
+    q, table = whole(rng, 6, 5), whole(rng, 40, 5)
+    rows = np.flatnonzero(rng.random(40) < 0.6).astype(np.int32)
+    blank = rng.random(40) < 0.3
+    ties = tie_ranks(40)
+    for shut in (None, blank):
+        wanted = topk(q, table, 7, rows=rows, blank=shut)
+        found = topk(q, table[rows], 7, rows=rows, beside=True, ties=ties, blank=shut)
+        np.testing.assert_array_equal(found[0], wanted[0])
+        np.testing.assert_array_equal(found[1], wanted[1])
+    with pytest.raises(ValueError, match="need `ties`"):
+        topk(q, table[rows], 7, rows=rows, beside=True)
+
+
 def test_scores_are_the_products() -> None:
     rng = np.random.default_rng(1)
     q, table = (rng.normal(size=(n, 69)) for n in (20, 3000))

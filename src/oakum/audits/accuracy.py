@@ -10,7 +10,7 @@ import numpy as np
 from oakum.audits.base import Audit, Subject, System, goodness, percent, within
 from oakum.audits.record import Cure, Finding, Plot, SystemResult
 from oakum.audits.trials import Result, Trial
-from oakum.data import Queries
+from oakum.data import Queries, Ranking
 from oakum.metrics import measure
 from oakum.metrics.estimate import Estimate
 from oakum.metrics.statistics import compare, estimate, estimates
@@ -28,9 +28,17 @@ def clean_trials(subject: Subject) -> dict[str, Trial]:
     return out
 
 
+def with_past(subject: Subject) -> Any:
+    """Places of the test users who have a past: the others get no list from any model, and have a table of their own. All
+    of them where nobody has one."""
+    known = np.flatnonzero(subject.truth.histories.lengths > 0)
+    return known if len(known) else np.arange(len(subject.truth))
+
+
 def per_user(subject: Subject, result: Result, metric: str) -> Any:
-    """One value a test user."""
-    return measure(subject.test_lists(result), subject.truth, [metric])[metric]
+    """One value a test user with a past, in the order of `with_past`."""
+    rows, lists = with_past(subject), subject.test_lists(result)
+    return measure(Ranking(lists.items[rows], lists.scores[rows]), subject.truth.take(rows), [metric])[metric]
 
 
 def price_of(subject: Subject, base: Sequence[Result], other: Sequence[Result]) -> Estimate:
@@ -197,7 +205,7 @@ class AccuracyAudit(Audit):
                     advice=""
                     if beats
                     else "Serve the baseline until a model beats it; check the data and the protocol first.",
-                    power=f"{len(subject.truth)} test users: a difference under {(gain.high - gain.low) / 2:.4f} would not be seen.",
+                    power=f"{len(with_past(subject))} test users with a past: a difference under {(gain.high - gain.low) / 2:.4f} would not be seen.",
                     seconds=row.seconds,
                 )
             )

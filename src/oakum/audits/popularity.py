@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from oakum.audits.accuracy import clean_trials, instead, per_user
+from oakum.audits.accuracy import clean_trials, instead, per_user, with_past
 from oakum.audits.base import Audit, Subject, goodness, percent, verdict_of, within
 from oakum.audits.record import Finding, Plot
 from oakum.audits.trials import Result, Trial
@@ -54,8 +54,8 @@ class PopularityAudit(Audit):
             if system.baseline:
                 continue
             accuracy = per_user(subject, results[f"{slug} seed {subject.seeds[0]}"], "ndcg@10")
-            length = subject.truth.histories.lengths
-            cuts = np.quantile(length[active], [0.25, 0.5, 0.75]) if active.any() else [0, 0, 0]
+            length = subject.truth.histories.lengths[with_past(subject)]
+            cuts = np.quantile(length, [0.25, 0.5, 0.75])
             group = np.searchsorted(cuts, length, side="right")
             names = ["least active quarter", "second", "third", "most active quarter"]
             by_group = [

@@ -244,6 +244,12 @@ def prepare(
         left_out.append(
             f"{truth.dropped:,} test users have nothing left to find: all their test events repeat their own past."
         )
+    new = int((truth.histories.lengths == 0).sum())
+    if 0 < new < len(truth):
+        left_out.append(
+            f"{new:,} of {len(truth):,} test users have no past: no model knows them, popularity answers them, and their figures "
+            "stand in a table of their own."
+        )
     if len(truth) > cap:
         left_out.append(f"{cap:,} of {len(truth):,} test users were drawn at random for the figures of this run.")
         truth = truth.take(np.sort(rng.choice(len(truth), cap, replace=False)))
@@ -274,7 +280,7 @@ def prepare(
     seeds = tuple(seed + i for i in range(int(settings["seeds"])))
     return Subject(
         split=parts, data=data, truth=truth, users=users, test_rows=np.arange(len(truth)), newcomers=newcomers,
-        systems=chosen, seeds=seeds, mode=mode, seed=seed,
+        systems=chosen, seeds=seeds, mode=mode, seed=seed, left_out=tuple(left_out),
     )  # fmt: skip
 
 

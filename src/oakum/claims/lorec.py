@@ -174,26 +174,31 @@ def unseen(name: str, people: int) -> Any:
             f"mean w planted {w[n:].mean():.3f}, genuine {w[:n].mean():.3f} ({int((w[:n] < 1).sum())} of {n} below 1); AUC {area:.3f}; "
             f"T-HR@50 {plain:.4f} to {left:.4f}; HR@10 {kept:.4f} to {after:.4f}",
             not missed,
-            _why_short(missed, before, then, len(w) - n, case) if missed else "",
+            _why_short(missed, before, then, len(w) - n, case, lower) if missed else "",
         )
 
     return measure
 
 
-def _why_short(missed: list[str], before: Any, after: Any, planted: int, case: Case) -> str:
+def _why_short(missed: list[str], before: Any, after: Any, planted: int, case: Case, lower: bool) -> str:
     """What falls short, and what this run can say of it."""
     import numpy as np
 
     from oakum.claims.common import apart
 
     lengths = case.split.train.histories.lengths
-    why = f"Short of it: {', '.join(missed)}; {planted} planted accounts of {np.median(lengths):.0f} events a person in the middle."
+    why = f"Short of it: {', '.join(missed)}; {planted} planted accounts; the median history has {np.median(lengths):.0f} events."
     gap = apart([after], [before])
     if "HR" in missed:
         says = "holds 0, so chance may do as much" if gap.low <= 0 <= gap.high else "leaves 0 out"
         why += f" The paired difference of HR@10, {gap}, {says}."
     if "AUC" in missed:
-        why += " Short histories give the detector little to read; few accounts reach the four flags after which weight is lost."
+        why += " Short histories give the detector little to read"
+        why += (
+            ": the accounts lost weight in mid-training, and the last scores no longer tell them apart."
+            if lower
+            else "."
+        )
     return why
 
 

@@ -123,8 +123,8 @@ def read_lists(
 ):  # fmt: skip
     """The best of the lists that lie nearest, for the queries first … last - 1 of flat `asked`, d to a row.
 
-    grouped: flat rows in list order; row j is node `order[j]` and passes where its bit of `passes` is set (read where `some`); list c
-    is `starts[c]` … `starts[c + 1]`, and does not count where none of it passes. visits, bounds: see `nearest_lists`; the
+    grouped: flat rows in list order; row j is node `order[j]` and passes where its bit of `passes` is set (read where
+    `some`); list c is `starts[c]` … `starts[c + 1]`, and does not count where none of it passes. visits, bounds: see `nearest_lists`; the
     squared distance of a score is `offsets[r] - 2 factors[r] score`. Reads `probes` lists, and more until k are found or
     nothing nearer can follow. together: queries share the reading of their first lists. Written are found int32 [q, k],
     values int32 [q, k] (bits of scores), how many products were computed int64 [q], whether nothing better exists

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,14 @@ def parts(costs: NDArray[np.integer] | NDArray[np.floating], work: float) -> lis
     cuts = np.searchsorted(running, running[-1] * np.arange(1, count) / count).tolist()
     ends = sorted({0, *cuts, n})
     return list(pairwise(ends))
+
+
+def fixed(*arrays: NDArray[Any]) -> list[NDArray[Any]]:
+    """Views that cannot be written to: a kernel is compiled once, whether its input may be written to or not."""
+    out = [a.view() for a in arrays]
+    for view in out:
+        view.flags.writeable = False
+    return out
 
 
 def spread(run: Callable[[int, int], None], stretches: list[tuple[int, int]]) -> None:

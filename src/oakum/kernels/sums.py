@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from oakum.kernels._lanes import ADDED, add_rows
-from oakum.kernels.spread import even, spread
+from oakum.kernels.spread import even, fixed, spread
 
 OFTEN = 4  # uses of an average row from which on a copy of those columns pays
 
@@ -28,14 +28,15 @@ def rows_times(left: sparse.csr_matrix, table: sparse.csr_matrix | NDArray[np.fl
     out = np.zeros((left.shape[0], table.shape[1]), np.float32)
     if not left.nnz or not out.size:
         return out
-    own = (left.indptr, left.indices, left.data.astype(np.float32, copy=False))
+    own = fixed(left.indptr, left.indices, left.data.astype(np.float32, copy=False))
     if isinstance(table, np.ndarray):
         dense = np.ascontiguousarray(table, np.float32)
-        work: Any = partial(_columns if left.nnz > OFTEN * len(dense) else _dense, *own, dense, out)
+        work: Any = partial(_columns if left.nnz > OFTEN * len(dense) else _dense, *own, *fixed(dense), out)
         spread(work, even(len(out), left.nnz * dense.shape[1]))
     else:
         right = table.tocsr()
-        work = partial(_sparse, *own, right.indptr, right.indices, right.data.astype(np.float32, copy=False), out)
+        theirs = fixed(right.indptr, right.indices, right.data.astype(np.float32, copy=False))
+        work = partial(_sparse, *own, *theirs, out)
         spread(work, even(len(out), out.size + int(np.diff(right.indptr)[left.indices].sum())))
     return out
 

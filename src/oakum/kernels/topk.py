@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from oakum.data import Ids, Ragged
 from oakum.kernels._best import WORST, bits_of, cut, finish, key_of, rising
 from oakum.kernels._lanes import ITEMS, LANES, QUERIES, first_bit, reaching, tile, tile_one, turn
-from oakum.kernels.spread import even, spread
+from oakum.kernels.spread import even, fixed, spread
 from oakum.kernels.tile import prefetch
 from oakum.seeds import keyed_hash
 
@@ -211,18 +211,9 @@ def topk_scores(
         flat, m = np.ascontiguousarray(scores, np.float32).reshape(-1), scores.shape[1]
         own = tie_ranks(m) if ties is None else ties
         closed = np.zeros(0, bool) if blank is None else blank
-        work = partial(
-            _select,
-            flat,
-            m,
-            k,
-            own,
-            *_shut(exclude, len(scores)),
-            closed,
-            blank is not None,
-            found,
-            values.view(np.int32),
-        )
+        flat, own, offsets, shut, closed = fixed(flat, own, *_shut(exclude, len(scores)), closed)
+        bits = values.view(np.int32)
+        work = partial(_select, flat, m, k, own, offsets, shut, closed, blank is not None, found, bits)
         spread(work, even(len(scores), scores.size))
     return found, values
 
@@ -241,13 +232,18 @@ def topk(
     """The `k` items of largest dot product with each query. [q, d], [items, d] -> int32 [q, k], float32 [q, k].
 
     exclude: per query, never returned. blank: bool [items], never returned to anyone. rows: int32, rising, the items to look
-    at (`ALL`: all); the others cost nothing. beside: the table holds just those rows, side by side. Rows of NaN (a query or an item that the model cannot place) give and receive
-    nothing. ties: the order of equal scores, int32 [items], each once. Time q · items · d; memory of the answer.
+    at (`ALL`: all); the others cost nothing. ties: the order of equal scores, int32 [items], each once. beside: the table
+    holds just those rows, side by side; `ties` says how many items there are. Rows of NaN (a query or an item that the
+    model cannot place) give and receive nothing. Time q · items · d; memory of the answer.
     """
+    if beside and ties is None:
+        raise ValueError("Rows side by side need `ties`, which are of all items.")
     found, values = _answers(len(queries), k)
     some = rows is not ALL
     if blank is not None and blank.any():
-        rows = np.flatnonzero(~blank).astype(np.int32) if not some else rows[~blank[rows]]
+        open_ = ~blank[rows] if some else ~blank
+        items = items[open_] if beside else items
+        rows = rows[open_] if some else np.flatnonzero(open_).astype(np.int32)
         some = True
     total = len(rows) if some else len(items)
     if not k or not total or not len(queries):
@@ -260,9 +256,10 @@ def topk(
     own = tie_ranks(len(table)) if ties is None else ties
     k = min(k, total)
     group = QUERIES * max(8, min(170, CACHE_BYTES // (QUERIES * (4 * d + 12 * (2 * k + 32)))))
+    asked, table, rows, own, offsets, shut = fixed(asked, table, rows, own, *_shut(exclude, len(asked)))
     work = partial(
-        _search, asked.reshape(-1), table.reshape(-1), d, rows, some, beside or not some, k, own, *_shut(exclude, len(asked)), len(asked) == 1, group, found,
-        values.view(np.int32),
+        _search, asked.reshape(-1), table.reshape(-1), d, rows, some, beside or not some, k, own, offsets, shut,
+        len(asked) == 1, group, found, values.view(np.int32),
     )  # fmt: skip
     spread(work, even(len(asked), len(asked) * total * d, worth=DENSE))
     return found, values

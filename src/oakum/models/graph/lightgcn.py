@@ -21,7 +21,8 @@ class LightGCN(BPRMF):
 
     Paper: He et al. 2020. E^{l+1} = Ã E^l with Ã = D^-½ A D^-½ over users and items, Z = Σ_l E^l / (L + 1),
     s(u, i) = Z_u · Z_i; BPR loss on Z, λ on the rows of E⁰ only. L = 0 is BPR-MF to the last bit.
-    Memory 12 (users + items) d + 24 events bytes; time a batch: 4 L · events · d multiply-adds.
+    Memory 12 (users + items) d + 24 events bytes; time a batch: 4 (L − 1) · events · d
+    multiply-adds, and 2 d for every event of the users and items in it.
     Newcomers: the same propagation from the vectors of their items, without a vector of their own.
     """
 

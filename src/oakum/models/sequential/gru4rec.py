@@ -27,7 +27,7 @@ class GRU4Rec(Spec):
     Paper: Hidasi et al. 2016; Hidasi & Karatzoglou 2018 (BPR-max). h_t = GRU(E_x, h_{t−1}), s(j) = h_t · E_j with one table for
     what is read and what is scored. loss "softmax" (default) is the cross-entropy over all items, "bpr_max" −log Σ_j softmax(s_j)
     σ(s⁺ − s_j) over `num_negatives` drawn by popularity ^ ½, with λ Σ softmax(s_j) s_j². Memory: targets of a batch · items logits
-    under softmax (at most 256 MB), targets · negatives · d under bpr_max, 16 items d bytes of weights and optimiser; time: events
+    under softmax (at most 256 MB), targets · negatives under bpr_max, 16 items d bytes of weights and optimiser; time: events
     · (d² layers + items d, or negatives d) an epoch, one step after the other along a history. Newcomers: their history is read,
     as everybody's is. Differs from the paper in whole histories in place of parallel sessions cut at every step.
     """

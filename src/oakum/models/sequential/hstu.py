@@ -40,7 +40,7 @@ class HSTU(Spec):
     target and `num_negatives` drawn items (0: over all items). times "request": the gap is counted from the moment that is
     asked about (in training the target's, at request `Queries.at`); "events" (default) counts from the event itself, so
     that nothing need be known of the request. alpha below 2 shortens long histories in training (stochastic length).
-    Memory: events of a batch · (d · layers · 12 floats + max_length bytes) + targets · negatives · d floats, no matrix of
+    Memory: events of a batch · (d · layers · 12 floats + max_length bytes) + targets · negatives floats, no matrix of
     scores whatever the length; time: events · (d² + max_length · d) · layers an epoch. Newcomers: their history is read,
     as everybody's; events without times count as one typical gap apart. Differs from the paper in batches of like lengths
     with equal targets, and in the default of `times`.
