@@ -295,7 +295,7 @@ def plot(rows: list[dict[str, Any]]) -> None:
     from oakum.report.palette import LIGHT, SERIES
 
     pyplot.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "scale", "font.size": 9})
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for n, stage in enumerate(STAGES):
         own = sorted((r["events"], cost(r), r["peak_mb"]) for r in rows if r["stage"] == stage and "error" not in r)
         if not own:
@@ -308,7 +308,7 @@ def plot(rows: list[dict[str, Any]]) -> None:
     for axis, title in zip(axes, ("CPU seconds (exponent in brackets)", "peak memory, GiB"), strict=True):
         axis.set(xscale="log", yscale="log", xlabel="events", title=title)
         axis.grid(True, which="both", alpha=0.2)
-    axes[0].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     axes[1].axhline(16, color=LIGHT["muted"], linestyle=":", linewidth=1)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(PICTURE, metadata={"Date": None})
