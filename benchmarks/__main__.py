@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import statistics
 import sys
@@ -92,7 +93,9 @@ def rows_of(
         else:
             if task.timing not in theirs[0]["seconds"]:
                 continue
-            row |= {"peer": theirs[0]["library"], "form": peer, **side(task, "peer", theirs)}
+            library, form = theirs[0]["library"], peer.partition(":")[2].replace("_", " ")
+            said = form.replace(" ", "") in re.sub("[^a-z]", "", library)  # the library's own name says which it is
+            row |= {"peer": library, "form": "" if said else form, **side(task, "peer", theirs)}
             if task.per is not None and row["note"]:
                 whole = [statistics.median(r["seconds"][task.timing]["cpu"] for r in each) for each in (mine, theirs)]
                 row["note"] += f" In all {whole[0]:.0f} and {whole[1]:.0f} CPU s."
@@ -134,7 +137,7 @@ def lines_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             "" if r["ours_quality"] is None else f"{r['quality']} {r['ours_quality']:.4f} and {r['peer_quality']:.4f}"
         )
         mark = "*" if r["best"] else " "
-        name = " ".join((r["peer"], r["form"].partition(":")[2].replace("_", " ")))
+        name = " ".join((r["peer"], r["form"]))
         out.append(f"{mark} {name:<32} {r['ours_s']:>9.4f} {r['peer_s']:>9.4f}  {r['ratio']:>7.3f}  {judged}")
     return out
 

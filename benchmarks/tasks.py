@@ -202,7 +202,7 @@ def _searches() -> list[Task]:
 
 def _starts() -> list[Task]:
     peers = ("implicit", "cornac", "rectools", "lenskit", "recbole")
-    first = "From a command to a first list: interpreter, import, fit, rank, toy log"
+    first = "Cold start to a first list of a toy log"
     return [
         Task("import", "Import the package", "imports", "toy", peers, toy=""),
         Task("start", first, "start", "toy", peers, {"k": 10}, timing="process", toy=""),

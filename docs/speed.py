@@ -16,7 +16,8 @@ one thread. What counts is **CPU seconds**, user and system, of the piece of wor
 ready before the clock starts, except where loading is the task. Short tasks are the median of three. The ratio is Oakum by
 the quickest peer, **whatever its quality**: below 1 Oakum is quicker. Quality is one evaluator's over the lists that both
 sides left, seen items removed. The last column says how much of what the machine could do at best Oakum reaches, by the
-additions, products and rows that the task asks for; the machine was measured in the same run. `make bench` does it again;
+additions, products and rows that the task asks for (an approximate search leaves some of them out and may pass the
+limit of the exact one); the machine was measured in the same run. `make bench` does it again;
 `oakum bench load`, `fit`, `rank`, `answer` and `evaluate` measure Oakum on your own log in the same units."""
 
 
@@ -66,11 +67,10 @@ def line(r: Row) -> list[object]:
     if r["ratio"] is None:
         ours = f"{r['ours_s']:.3g} s" if r.get("ours_s") else ""
         return [title, ours, r["peer"], "", "not measured", "", "", ""]
-    form = r["form"].partition(":")[2].replace("_", " ")
     judged = "" if r["ours_quality"] is None else f"{r['quality']} {r['ours_quality']:.4f}, {r['peer_quality']:.4f}"
     ratio = f"{r['ratio']:.2f}" if r["ratio"] < 1 else f"**{r['ratio']:.2f}**"
     return [
-        title, f"{r['ours_s']:.3g} s", r["peer"] + (f" {form}" if form else ""), f"{r['peer_s']:.3g} s", ratio, judged,
+        title, f"{r['ours_s']:.3g} s", f"{r['peer']} {r['form']}".strip(), f"{r['peer_s']:.3g} s", ratio, judged,
         f"{r['ours_rss_mb']:,}, {r['peer_rss_mb']:,}", share(r["of_limit"]),
     ]  # fmt: skip
 

@@ -22,7 +22,7 @@ def speed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def row(title: str, ours: float, theirs: float | None, best: bool = True) -> dict[str, Any]:
     return {
-        "task": title, "title": title, "unit": "CPU s", "data": "synthetic", "ours_s": ours, "peer": "x 1", "form": "x:flat_scan",
+        "task": title, "title": title, "unit": "CPU s", "data": "synthetic", "ours_s": ours, "peer": "x 1", "form": "flat scan",
         "peer_s": theirs, "ratio": None if theirs is None else ours / theirs, "quality": "NDCG@10", "ours_quality": 0.5,
         "peer_quality": 0.4, "of_limit": 0.25, "ours_rss_mb": 1234, "peer_rss_mb": 99, "best": best, "load": 0.5, "note": "why",
         "date": "2026-01-01",
