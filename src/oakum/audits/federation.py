@@ -23,7 +23,7 @@ class FederationAudit(Audit):
 
     slug = "hostile-clients"
     title = "Clients that lie"
-    attacks: Annotated[tuple[str, ...], "techniques of hostile clients, by slug"] = ("boosting-clients", "a-hum")
+    attacks: Annotated[tuple[str, ...], "techniques of hostile clients, by slug"] = ("boosting-clients",)
     rule: Annotated[str, "robust rule of the server tried as the cure, by slug"] = "fed-median"
     share: Annotated[float, Range(above=0, high=0.5), "hostile clients as a share of the people"] = 0.01
     rounds: Annotated[int, Range(1), "rounds of an epoch, where the plan has no federation"] = 16

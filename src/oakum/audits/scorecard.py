@@ -244,12 +244,6 @@ def prepare(
         left_out.append(
             f"{truth.dropped:,} test users have nothing left to find: all their test events repeat their own past."
         )
-    new = int((truth.histories.lengths == 0).sum())
-    if 0 < new < len(truth):
-        left_out.append(
-            f"{new:,} of {len(truth):,} test users have no past: no model knows them, popularity answers them, and their figures "
-            "stand in a table of their own."
-        )
     if len(truth) > cap:
         left_out.append(f"{cap:,} of {len(truth):,} test users were drawn at random for the figures of this run.")
         truth = truth.take(np.sort(rng.choice(len(truth), cap, replace=False)))
