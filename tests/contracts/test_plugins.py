@@ -18,7 +18,7 @@ from tests.contracts.test_models import LEARNED, spec_of  # noqa: E402
 from tests.toys import random_log  # noqa: E402
 
 PLUGINS = [s for s, e in entries().items() if e.kind == "plugin"]
-PLAN = {"epochs": 2, "batch_size": 128, "learning_rate": 0.01}
+PLAN = {"epochs": 2, "batch_size": 128, "learning_rate": 0.01, "step": None}
 
 
 def plugin(slug: str, **more: object) -> Any:

@@ -97,7 +97,8 @@ def intention(context: Context) -> Outcome:
     alone, search = (fit(_small(intention=a), data, plan=plan) for a in (0.0, 1.0))
     users = alone.queries(np.flatnonzero(data.user_counts > 0).astype(np.int32))
     asked = Queries(users.users, users.histories, None, ["a calm lantern"] * len(users))
-    plain = bool((alone.rank(users, 20).items == alone.rank(asked, 20).items).all())
+    # The two ways to a vector round apart in the last bit, so items that near may change places; their scores do not.
+    plain = bool(np.allclose(alone.rank(users, 20).scores, alone.rank(asked, 20).scores, rtol=0, atol=1e-6))
     two = Queries(np.full(2, -1, np.int32), Ragged.empty(2), None, ["a calm lantern"] * 2)
     lists = search.rank(two, 20).items
     same = bool((lists[0] == lists[1]).all() and (lists >= 0).all())

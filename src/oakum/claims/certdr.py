@@ -204,16 +204,6 @@ def share(context: Context, k: int = 10, count: int = 60) -> Outcome:
     return Outcome(f"CRQ@{k} " + "; ".join(told), falls and all(t >= p for t, p, _ in rows))
 
 
-def noise(context: Context) -> Outcome:
-    """Noise training needs a ranker that is trained."""
-    return Outcome(
-        "not measured",
-        False,
-        "BM25 has nothing to train, and no trained ranker that reads a query and a text is in the catalogue; the draws "
-        "that such a one would be trained on are `Smoothed.drawn`.",
-    )
-
-
 CLAIMS = (
     Claim("invariance", "Where sets are whole components, f does not move and o_d = 0", "exactly 0", invariance),
     Claim(
@@ -245,5 +235,4 @@ CLAIMS = (
         training=True,
         seconds=120,
     ),
-    Claim("noise", "Training on noise raises CRQ@10 at ≤ 2 points of NDCG@10", "higher CRQ@10", noise, training=True),
 )

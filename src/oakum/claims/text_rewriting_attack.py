@@ -103,16 +103,6 @@ def itself(context: Context) -> Outcome:
     )
 
 
-def bridge(context: Context) -> Outcome:
-    """The stand-in for the encoder inside a language model."""
-    return Outcome(
-        "not measured",
-        False,
-        "The rewriting by a fine-tuned language model (2FT), which alone needs a bridge, is not built; the search over "
-        "words asks the true encoder.",
-    )
-
-
 def order(context: Context) -> Outcome:
     """Vectors moved freely, words searched, words at random: mean places of the targets."""
     import torch
@@ -175,7 +165,6 @@ CLAIMS = (
         training=True,
         seconds=30,
     ),
-    Claim("bridge", "The bridge gives the encoder's vectors", "mean cosine above 0.8 on held-out items", bridge),
     Claim(
         "order",
         "Free vectors beat the search over words, which beats random words of the category",

@@ -20,16 +20,16 @@ from oakum.seeds import derive
 from oakum.splits.protocol import Split
 
 
-def plan_of(spec: Spec, plan: Plan | Mapping[str, Any] | None = None) -> Plan:
+def plan_of(spec: Spec, plan: Plan | Mapping[str, Any] | None = None, plugins: Sequence[Spec] = ()) -> Plan:
     """The training plan of a spec: its paper's, with the given values replaced.
 
-    Values that name a step or an optimiser replace those of `ordinary`, the plan of batches that goes with a plan of
-    steps of its own, where a spec has one.
+    Values that name a step or an optimiser, and plug-ins, take those of `ordinary`: the plan of batches that goes with a
+    plan of steps of its own, where a spec has one.
     """
     if isinstance(plan, Plan):
         return plan
     own = getattr(spec, "plan", None)
-    if plan and not {"step", "optimiser"}.isdisjoint(plan):
+    if plugins or not {"step", "optimiser"}.isdisjoint(plan or {}):
         own = getattr(spec, "ordinary", own)
     return (own() if own is not None else Plan()).replace(**(plan or {}))
 
@@ -71,7 +71,9 @@ def fit(
             model.fit(train, seed=seed, progress=progress.update)
             record.seconds = round(time.monotonic() - began, 3)
             return Fitted(spec, model, schema, train, record)
-        return _fit_learned(spec, schema, train, split, plan_of(spec, plan), plugins, init, seed, record, progress)
+        return _fit_learned(
+            spec, schema, train, split, plan_of(spec, plan, plugins), plugins, init, seed, record, progress
+        )
     except ModuleNotFoundError as error:
         if error.name == "torch":
             raise MissingExtra(f"The system '{spec.slug}'", "torch") from None

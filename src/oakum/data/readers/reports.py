@@ -23,6 +23,7 @@ _LISTS = {"references": "references", "associated_groups": "groups"}
 def looks_like(path: Path) -> bool:
     """Whether a file begins as a collection of threat reports."""
     import gzip
+    import zlib
 
     try:
         with path.open("rb") as raw:
@@ -30,7 +31,7 @@ def looks_like(path: Path) -> bool:
         opener: Any = gzip.open if packed else open
         with opener(path, "rb") as file:
             return re.match(rb'(\xef\xbb\xbf)?\s*\{\s*"reports"\s*:\s*\[', file.read(4096)) is not None
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return False
 
 

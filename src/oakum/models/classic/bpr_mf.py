@@ -24,8 +24,9 @@ class BPRMF(Spec):
 
     Paper: Rendle et al. 2009. L = mean softplus(s(u, j) − s(u, i)) + λ/2 (|p_u|² + |q_i|² + |q_j|²), s = p·q, with
     one uniform negative j a positive. Memory 12 (users + items) d bytes, time epochs · events · d.
-    Newcomers: a ridge solve onto the item table. Trained by steps over triples as in the paper (`Triples`: some six million
-    a second of one core), or by batches under Adam with the plan's step=None. Differs from the paper in drawing events,
+    Newcomers: a ridge solve onto the item table. Trained by steps over triples as in the paper (`Triples`: some four million
+    a second of one core), or by batches under Adam with the plan's step=None and wherever
+    plug-ins train along. Differs from the paper in drawing events,
     not users, and in a rate that falls.
     """
 
@@ -33,7 +34,7 @@ class BPRMF(Spec):
     embedding_dim: Annotated[int, Range(1, 4096, search=(16, 256), log=True), "width of the vectors"] = 64
     l2: Annotated[
         float, Range(0, 100, search=(1e-4, 0.1), log=True), "weight of the squares of the rows of a triple"
-    ] = 0.01
+    ] = 0.02
     num_negatives: Annotated[int, Range(1, 1024), "negatives a positive"] = 1
     init_std: Annotated[float, Range(above=0), "standard deviation of the first values"] = 0.1
     draw: Annotated[Literal["events", "users"], "every event once an epoch, or users uniformly and then an item"] = (
@@ -41,9 +42,10 @@ class BPRMF(Spec):
     )
 
     def plan(self) -> Plan:
-        """Plain steps over triples, their rate falling to 0: as good as batches under Adam, at a twentieth of the time."""
+        """Plain steps over triples, their rate falling to 0. Rate and l2 were chosen on a tenth of the training parts of
+        MovieLens-1M and Gowalla, held out for validation: the best of twelve pairs on both."""
         return Plan(
-            step=Triples(), optimiser="sgd", learning_rate=0.1, schedule="linear", epochs=40, batch_size=262_144, device="cpu"
+            step=Triples(), optimiser="sgd", learning_rate=0.2, schedule="linear", epochs=40, batch_size=262_144, device="cpu"
         )  # fmt: skip
 
     def ordinary(self) -> Plan:
