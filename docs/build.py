@@ -168,7 +168,8 @@ def pages() -> dict[Path, str]:
     measured = HERE.parent / "benchmarks" / "results.json"
     if measured.exists():
         speeds = json.loads(measured.read_text(encoding="utf-8"))
-        out[HERE / "speed.md"] = speed.page(speeds, table)
+        sizes = json.loads((measured.parent / "scale.json").read_text(encoding="utf-8"))
+        out[HERE / "speed.md"] = speed.page(speeds, table) + "\n" + speed.size(sizes, table)
         out[HERE / "images" / "speed.svg"] = speed.picture(speeds)
     return out
 

@@ -56,6 +56,27 @@ def page(rows: Sequence[Row], table: Table) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def size(rows: Sequence[Row], table: Table) -> str:
+    """The section on size: every stage at the full one, and how its cost grew from an eighth of it."""
+    whole, part = ({r["stage"]: r for r in rows if r["size"] == s} for s in (1.0, 0.125))
+    if not whole:
+        return ""
+    cost = lambda r: r.get("all_cpu_s", r["cpu_s"])
+    body = []
+    for stage, r in whole.items():
+        low = part.get(stage)
+        steps = "" if low is None else f"{math.log(cost(r) / cost(low)) / math.log(r['events'] / low['events']):.2f}"
+        asked = "" if "asked" not in r else f"from {r['asked']:,} of {r['of']:,} people"
+        body.append([stage, f"{cost(r):,.1f} s", f"{r['peak_mb']:,}", steps, asked])
+    return (
+        "## Size\n\nA drawn log of a million people, 200,000 items and 50 million events, one thread, each stage a process of its own: "
+        "`python benchmarks/scale.py`. The exponent is of the cost against the events, from an eighth of the size on: 1 is "
+        "linear.\n\n![CPU seconds of each stage against the number of events](images/scale.svg)\n\n"
+        + table(["stage", "CPU seconds", "peak memory MB", "exponent", "computed"], body)
+        + "\n"
+    )
+
+
 def share(value: float | None) -> str:
     """Of the limit, in per cent; two digits are enough."""
     return "" if value is None else f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.2g} %"
