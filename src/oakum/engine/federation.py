@@ -42,7 +42,7 @@ class Tactic(Parameters):
     """What hostile clients upload. They see what the server sends (`Seen`) and nothing else.
 
     seizes: they are participants that exist (the last ones), with their data; else they come on top, without data.
-    pseudo_users: rows that their copy of the model has for people of their own making.
+    people: rows that their copy of the model has for people of their own making.
     """
 
     seizes: ClassVar[bool] = False

@@ -41,6 +41,11 @@ class Outsiders:
         self.ids = genuine[-count:].tolist() if seizes else list(range(first, first + count))
         self.extra: list[int] = [] if seizes else self.ids
         self.private = tuple(n for n, _ in run.model.named_parameters() if is_private(run.model, n))
+        if not seizes and not self.private:
+            raise ParameterError(
+                f"'{spec.tactic.slug}' makes people up as rows of a table that stays with them; this system keeps no such "
+                f"table, it knows people by their histories."
+            )
         self.model = self._blank(run.model, spec.tactic.people)
 
     def _blank(self, model: Model, people: int) -> Model:

@@ -23,9 +23,10 @@ from oakum.engine.federation import Federated, Hostile  # noqa: E402
 from oakum.engine.fit import fit  # noqa: E402
 from oakum.engine.plan import Plan  # noqa: E402
 from oakum.engine.uploads import Seen  # noqa: E402
-from oakum.errors import BudgetExceeded, OakumError  # noqa: E402
+from oakum.errors import BudgetExceeded, OakumError, ParameterError  # noqa: E402
 from oakum.models.classic.bpr_mf import BPRMF  # noqa: E402
 from oakum.models.classic.ncf import NCF  # noqa: E402
+from oakum.models.sequential.sasrec import SASRec  # noqa: E402
 from tests.toys import random_log  # noqa: E402
 
 ITEMS = 9
@@ -160,6 +161,12 @@ def test_the_change_alters_the_plan_and_nothing_else() -> None:
     assert found.plan.step.replace(hostile=None) == plan.step
     assert plan.step.hostile is None
     assert found.cost == Budget(users=2, rounds=9) == found.change.cost()
+
+
+def test_nobody_can_be_made_up_where_people_are_known_by_their_histories() -> None:
+    step = Federated(hostile=Hostile(clients=2, tactic=Boosting(), targets=(1,)))
+    with pytest.raises(ParameterError, match="boosting-clients.*keeps no such table"):
+        fit(SASRec(embedding_dim=8, max_length=5), random_log(20, ITEMS, 200), plan={"step": step, "epochs": 1})
 
 
 @pytest.mark.parametrize("field", ["clients", "rounds"])
