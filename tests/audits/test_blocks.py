@@ -118,12 +118,13 @@ def test_certificates_are_shares_and_the_smaller_promise_holds_more_often() -> N
 
 def test_hostile_clients_are_counted_and_what_cannot_federate_says_so() -> None:
     chosen = FederationAudit(attacks=("boosting-clients",), share=0.05, rounds=4)
-    found = {f.subject: f for f in one(market(), ["bpr-mf", "lightgcn"], chosen)}
+    found = {f.subject: f for f in one(market(), ["bpr-mf", "lightgcn", "sasrec"], chosen)}
     assert found["bpr-mf"].budget["users"] == round(0.05 * np.count_nonzero(_counts(market())))
     names = {r["federation"] for r in found["bpr-mf"].evidence}
     assert names == {"central", "honest", "fed-median honest", "boosting-clients", "fed-median boosting-clients"}
     assert found["lightgcn"].verdict == "not measured"
-    assert "cannot federate" in found["lightgcn"].reason
+    assert "keeps no such table" in found["lightgcn"].reason
+    assert "keeps no such table" in found["sasrec"].reason
 
 
 def _counts(data: Dataset) -> Any:

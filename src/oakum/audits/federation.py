@@ -42,6 +42,14 @@ class FederationAudit(Audit):
             return "The quick audit federates nothing unless the plan does (--set step=...); the full one does."
         return ""
 
+    def _unfit(self, subject: Subject, system: System) -> str:
+        """Why these attacks cannot act on the system, which its empty model tells without a fit."""
+        from oakum.engine.fit import schema_of
+        from oakum.engine.outsiders import cannot_act
+
+        model = system.spec.build(schema_of(system.spec, subject.data))
+        return next(filter(None, (cannot_act(load_class(a, "attack")(), model) for a in self.attacks)), "")
+
     def _budget(self, subject: Subject) -> Budget:
         people = int((subject.data.user_counts > 0).sum())
         return Budget(users=max(1, round(self.share * people)), rounds=ROUNDS)
@@ -55,7 +63,7 @@ class FederationAudit(Audit):
         out = {}
         people = int((subject.data.user_counts > 0).sum())
         rule = load_class(self.rule, "defence")()
-        for system in (s for s in subject.victims if s.learned):
+        for system in (s for s in subject.victims if s.learned and not self._unfit(subject, s)):
             step = system.plan.get("step")
             base = federated(step) if step is not None else federated(None).replace(clients=-(-people // self.rounds))
             steps = {"honest": base, f"{self.rule} honest": base.replace(aggregate=rule)}
@@ -87,6 +95,8 @@ class FederationAudit(Audit):
         return [self._judge(subject, s, results) for s in subject.victims if s.learned]
 
     def _judge(self, subject: Subject, system: System, results: Mapping[str, Result]) -> Finding:
+        if reason := self._unfit(subject, system):
+            return not_measured(self, system.slug, reason)
         mine = {n.removeprefix(f"{system.slug} "): r for n, r in results.items() if n.startswith(f"{system.slug} ")}
         refused = next((r.refused for r in mine.values() if r.refused), "")
         if refused:

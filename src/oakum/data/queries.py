@@ -27,6 +27,20 @@ class Queries:
     text: Sequence[str] | None = None
     fields: Mapping[str, NDArray[Any]] | None = None
 
+    @classmethod
+    def join(cls, parts: Sequence[Queries]) -> Queries:
+        """The requests of several batches as one; moments and words stay where every part has them. Those that carry
+        `fields` are not joined."""
+        moments = [p.at for p in parts if p.at is not None]
+        words = [w for p in parts if p.text is not None for w in p.text]
+        users = np.concatenate([p.users for p in parts])
+        return cls(
+            users,
+            Ragged.join([p.histories for p in parts]),
+            np.concatenate(moments) if len(moments) == len(parts) else None,
+            words if len(words) == len(users) else None,
+        )
+
     def __len__(self) -> int:
         return len(self.users)
 
@@ -109,6 +123,11 @@ class Ranking:
     def k(self) -> int:
         """Length of the lists."""
         return self.items.shape[1]
+
+    def span(self, start: int, stop: int) -> Ranking:
+        """The answers start … stop - 1, as views."""
+        flags = None if self.fallback is None else self.fallback[start:stop]
+        return Ranking(self.items[start:stop], self.scores[start:stop], flags)
 
     def top(self, k: int) -> Ranking:
         """The first `k` places."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,24 @@ class Ragged:
     def empty(cls, n: int) -> Ragged:
         """`n` rows without events."""
         return cls(np.zeros(n + 1, np.int64), np.empty(0, np.int32))
+
+    @classmethod
+    def join(cls, parts: Sequence[Ragged]) -> Ragged:
+        """The rows of several, one after the other; times, values and rows stay where every part has them."""
+        sizes = np.cumsum([0, *(len(p.items) for p in parts)])
+        offsets = [p.offsets[1:] + before for p, before in zip(parts, sizes, strict=False)]
+
+        def field(name: str) -> Any:
+            columns = [getattr(p, name) for p in parts]
+            return None if any(c is None for c in columns) else np.concatenate(columns)
+
+        return cls(
+            np.concatenate([np.zeros(1, np.int64), *offsets]),
+            field("items"),
+            field("times"),
+            field("values"),
+            field("rows"),
+        )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from oakum.engine.federation import Hostile
+from oakum.engine.federation import Hostile, Tactic
 from oakum.engine.learner import Model
 from oakum.engine.run import Run
 from oakum.engine.uploads import Seen, Upload, sparse
@@ -21,6 +21,21 @@ from oakum.seeds import derive
 def is_private(model: Model, name: str) -> bool:
     """Whether a parameter never leaves its client."""
     return any(name == own or name.startswith(f"{own}.") for own in model.private)
+
+
+def private_names(model: Model) -> tuple[str, ...]:
+    """The parameters that never leave their clients."""
+    return tuple(n for n, _ in model.named_parameters() if is_private(model, n))
+
+
+def cannot_act(tactic: Tactic, model: Model) -> str:
+    """Why hostile clients cannot do this to a federation of the model; empty where they can."""
+    if tactic.seizes or private_names(model):
+        return ""
+    return (
+        f"'{tactic.slug}' makes people up as rows of a table that stays with its clients, and this system keeps no such "
+        "table."
+    )
 
 
 def put(into: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
@@ -40,12 +55,9 @@ class Outsiders:
             raise ParameterError(f"{count} hostile clients cannot be {len(genuine)} participants; one must be genuine.")
         self.ids = genuine[-count:].tolist() if seizes else list(range(first, first + count))
         self.extra: list[int] = [] if seizes else self.ids
-        self.private = tuple(n for n, _ in run.model.named_parameters() if is_private(run.model, n))
-        if not seizes and not self.private:
-            raise ParameterError(
-                f"'{spec.tactic.slug}' makes people up as rows of a table that stays with them; this system keeps no such "
-                f"table, it knows people by their histories."
-            )
+        self.private = private_names(run.model)
+        if reason := cannot_act(spec.tactic, run.model):
+            raise ParameterError(reason)
         self.model = self._blank(run.model, spec.tactic.people)
 
     def _blank(self, model: Model, people: int) -> Model:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from oakum.errors import OakumError
-from oakum.kernels.spread import keep_to_one
 from oakum.serve.access import Keys, Rate
 from oakum.serve.answers import REMEMBERED, Person
 from oakum.serve.items import ItemTable
@@ -52,7 +51,7 @@ class Service:
         self.looked: Look | None = None
         self.keys = Keys(state, needed=settings.needs_keys)
         self.rate = Rate(settings.most)
-        self.pool = ThreadPoolExecutor(settings.workers, "oakum-work", keep_to_one)
+        self.pool = ThreadPoolExecutor(settings.workers, "oakum-work")
         self.running = 0
         self._stop = threading.Event()
         self._swap = threading.Lock()
