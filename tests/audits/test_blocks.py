@@ -123,7 +123,7 @@ def test_hostile_clients_are_counted_and_what_cannot_federate_says_so() -> None:
     names = {r["federation"] for r in found["bpr-mf"].evidence}
     assert names == {"central", "honest", "fed-median honest", "boosting-clients", "fed-median boosting-clients"}
     assert found["lightgcn"].verdict == "not measured"
-    assert "keeps no such table" in found["lightgcn"].reason
+    assert "cannot federate" in found["lightgcn"].reason
     assert "keeps no such table" in found["sasrec"].reason
 
 

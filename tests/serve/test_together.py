@@ -106,7 +106,10 @@ def test_rows_joined_are_the_rows() -> None:
     assert [both.row(r).tolist() for r in range(5)] == [[4, 5], [], [6], [], [7, 8]]
     assert both.times is None
     twice = Ragged.join([timed, timed])
-    assert twice.times is not None and twice.times.tolist() == [1, 2, 1, 2]
+    assert twice.times is not None
+    assert twice.times.tolist() == [1, 2, 1, 2]
     moments = Queries(np.zeros(2, np.int32), timed, at=np.array([3, 4]), text=["a", "b"])
     joined = Queries.join([moments, moments])
-    assert joined.at is not None and joined.at.tolist() == [3, 4, 3, 4] and joined.text == ["a", "b", "a", "b"]
+    assert joined.at is not None
+    assert joined.at.tolist() == [3, 4, 3, 4]
+    assert joined.text == ["a", "b", "a", "b"]

@@ -165,7 +165,7 @@ def test_the_change_alters_the_plan_and_nothing_else() -> None:
 
 def test_nobody_can_be_made_up_where_people_are_known_by_their_histories() -> None:
     step = Federated(hostile=Hostile(clients=2, tactic=Boosting(), targets=(1,)))
-    with pytest.raises(ParameterError, match="boosting-clients.*keeps no such table"):
+    with pytest.raises(ParameterError, match=r"boosting-clients.*keeps no such table"):
         fit(SASRec(embedding_dim=8, max_length=5), random_log(20, ITEMS, 200), plan={"step": step, "epochs": 1})
 
 
