@@ -137,12 +137,22 @@ def _lines(axes: Any, plot: Plot) -> None:
             if low is not None and high is not None:
                 axes.plot([at, at], [low, high], color=colour, linewidth=1.4)
     if plot.log_x:
-        axes.set_xscale("log")
+        _logarithmic(axes)
     axes.set_xlabel(_line(plot.x_label))
     axes.set_ylabel(_line(plot.y_label))
     axes.margins(x=0.06, y=0.08)
     axes.grid(color=PAINT["line"], linewidth=0.8)
     _legend(axes, plot)
+
+
+def _logarithmic(axes: Any) -> None:
+    """A logarithmic axis with plain numbers at 1, 2 and 5 of each decade; the usual powers would be formulas."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _legend(axes: Any, plot: Plot) -> None:
