@@ -333,7 +333,7 @@ CANNOT = {
 
 def refuse_what_cannot(model: Model, run: Run) -> None:
     """Raise `ParameterError` where training would need what no client or server of a federation has."""
-    kind = type(model).__name__
+    kind = type(model).__name__.removesuffix("Model")
     facts = model.prepare(run.data, run.phase)
     if facts:
         raise ParameterError(f"{kind} cannot federate: {CANNOT['facts'].format(', '.join(sorted(facts)))}")

@@ -291,7 +291,7 @@ def _resampled(all_units: Sequence[_Units], seed: int, resamples: int) -> list[F
             levels, counts = np.unique(own.sums, return_counts=True)
             if len(levels) <= DISTINCT:
                 drawn = generator(seed, "bootstrap").multinomial(n, counts / n, size=resamples)
-                out[at] = np.asarray(drawn @ levels / n)
+                out[at] = np.einsum("rl,l->r", drawn, levels) / n  # no BLAS: its sums depend on the threads it has
                 continue
         if n <= DIRECT:
             together.setdefault(n, []).append(at)
