@@ -91,6 +91,17 @@ def test_no_bit_depends_on_threads_or_on_company(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(spread, "most", lambda: 3)
     for a, b in zip(alone, topk(q, table, 9, exclude=shut), strict=True):
         np.testing.assert_array_equal(a, b)
+    monkeypatch.setattr(module, "most", lambda: 3)
+    monkeypatch.setattr(module, "SPLIT", 1)
+    for few in (2, 50, 190):  # the table is dealt to the threads, not the requests
+        for rows in (module.ALL, np.arange(1, 1001, 3, dtype=np.int32), np.arange(20, dtype=np.int32)):
+            monkeypatch.setattr(module, "most", lambda: 1)
+            whole_ = topk(q[:few], table, 9, exclude=shut.span(0, few), rows=rows)
+            monkeypatch.setattr(module, "most", lambda: 3)
+            assert len(module._cuts(few, len(table), 37)) == 4
+            for a, b in zip(whole_, topk(q[:few], table, 9, exclude=shut.span(0, few), rows=rows), strict=True):
+                np.testing.assert_array_equal(a, b)
+    monkeypatch.setattr(module, "most", lambda: 1)
     # Neither the other requests of a batch nor the other items looked at change a score.
     part = topk(q[100:107], table, 9, exclude=shut.take(np.arange(100, 107)), rows=np.unique(alone[0][100:107]))
     np.testing.assert_array_equal(part[0], alone[0][100:107])

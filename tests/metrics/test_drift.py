@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -62,3 +64,12 @@ def test_change_of_lists() -> None:
     found = changed([["a", "b"], [], ["a"], ["a", "b"]], [["b", "a"], [], ["z"], ["a", "c"]])
     assert found[[0, 2, 3]].tolist() == [0.0, 1.0, 0.5]
     assert np.isnan(found[1])
+
+
+def test_rates_agree_with_a_count_of_pairs() -> None:
+    rng = np.random.default_rng(3)
+    people, times = rng.integers(0, 40, 500), rng.integers(-4 * DAY, 3 * DAY, 500)
+    counts = np.array(list(Counter(zip(people.tolist(), (times // DAY).tolist(), strict=True)).values()))
+    assert rates(people, times).tolist() == [
+        int(((low <= counts) & (counts < high)).sum()) for low, high in pairwise([1, 2, 3, 5, 9, 17, 10_000])
+    ]

@@ -174,7 +174,9 @@ class AccuracyAudit(Audit):
             value = row.metrics["ndcg@10"].value
             relative = gain.value / max(value - gain.value, 1e-9)
             loss = 1 - goodness(relative, 0.0, 0.2)
-            beats = gain.low > 0 and gain.value > 2 * floor  # beyond what other people, or another seed, would make of it
+            beats = (
+                gain.low > 0 and gain.value > 2 * floor
+            )  # beyond what other people, or another seed, would make of it
             words = "beats" if beats else "does not clearly beat"
             sentence = (
                 f"{row.title} {words} the best baseline ({base}): NDCG@10 {within(row.metrics['ndcg@10'])}, a paired gain "

@@ -43,12 +43,13 @@ def most() -> int:
     return 1 if getattr(_here, "one", False) else cores()
 
 
-def even(n: int, work: float, *, worth: float | None = None) -> list[tuple[int, int]]:
-    """Stretches of n rows that cost the same, for `work` altogether, of which `worth` (`WORTH`) is worth a thread; see `parts`."""
+def even(n: int, work: float, *, worth: float | None = None, least: int = 1) -> list[tuple[int, int]]:
+    """Stretches of n rows that cost the same, for `work` altogether, of which `worth` (`WORTH`) is worth a thread; none but
+    the last has fewer than `least` rows. See `parts`."""
     threads = int(min(most(), n, max(1, work // (worth or WORTH))))
     if threads < 2:
         return [(0, n)]
-    step = -(-n // (4 * threads))
+    step = max(least, -(-n // (4 * threads)))
     return [(low, min(low + step, n)) for low in range(0, n, step)]
 
 
@@ -74,7 +75,7 @@ def fixed(*arrays: NDArray[Any]) -> list[NDArray[Any]]:
     return out
 
 
-def spread(run: Callable[[int, int], None], stretches: list[tuple[int, int]]) -> None:
+def spread(run: Callable[[int, int], Any], stretches: list[tuple[int, int]]) -> None:
     """`run(low, high)` for every stretch, on threads where there are several; `run` must release the interpreter lock and
     write to its own rows alone, so results do not depend on the threads."""
     if len(stretches) == 1:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from oakum.data import Ids, Ragged
 from oakum.kernels._best import WORST, bits_of, cut, finish, key_of, rising
 from oakum.kernels._lanes import ITEMS, LANES, QUERIES, first_bit, reaching, tile, tile_one, turn
-from oakum.kernels.spread import even, fixed, spread
+from oakum.kernels.spread import even, fixed, most, spread
 from oakum.kernels.tile import prefetch
 from oakum.seeds import keyed_hash
 
@@ -30,6 +30,8 @@ CACHE_BYTES = 1 << 19  # of queries and of what they keep: the part of a core's 
 ALL = np.empty(0, np.int32)  # in place of rows: every row of the table
 
 DENSE = 1e9  # multiplications of a dense kernel that are worth a thread: some twenty milliseconds
+SPLIT = 2.5e8  # the same where each thread reads a part of the table
+FEW = 64  # queries to a thread, below which the table is dealt to the threads, not the queries
 SHORT = 128  # components: shorter rows end before the processor has seen a stream, so they are asked for ahead
 
 
@@ -45,15 +47,32 @@ def tie_ranks(num_items: int) -> Ids:
 
 @njit(cache=True, nogil=True)
 def _search(  # type: ignore[no-untyped-def]
-    queries, table, d, rows, some, beside, k, ties, offsets, excluded, alone, group, found, values, start, stop
+    queries,
+    table,
+    d,
+    rows,
+    some,
+    beside,
+    k,
+    ties,
+    offsets,
+    excluded,
+    alone,
+    group,
+    found,
+    values,
+    low,
+    high,
+    start,
+    stop,
 ):
-    """The best k of the rows of `table` for the queries start … stop - 1 (the only one, where it is `alone`); see `topk`.
+    """The best k of the places low … high - 1 for the queries start … stop - 1 (the only one, where it is `alone`); see `topk`.
 
     queries, table: flat float32, d to a row. rows int32, rising: the rows to look at where `some`, and all that the table
-    holds where `beside`. found int32 [q, k] and values int32 [q, k] (bits of scores) are written.
+    holds where `beside`; a place is one of them, or a row of the table. found int32 [q, k] and values int32 [q, k] (bits of
+    scores) are written.
     """
-    total = len(rows) if some else len(table) // d
-    room = min(2 * k + 32, max(total, k) + 1)
+    room = min(2 * k + 32, max(high - low, k) + 1)
     group = min(group, (stop - start + QUERIES - 1) // QUERIES * QUERIES)
     asked = np.empty(group * d, np.float32)
     least = np.empty(group, np.float32)
@@ -88,14 +107,14 @@ def _search(  # type: ignore[no-untyped-def]
                 shut_at[g] = offsets[first + g] - offsets[first]
                 shut_end[g] = offsets[first + g + 1] - offsets[first]
                 rising(excluded, offsets[first + g], offsets[first + g + 1], shut[shut_at[g] : shut_end[g]])
-        for p in range(0, total, ITEMS):
-            here = min(ITEMS, total - p)
+        for p in range(low, high, ITEMS):
+            here = min(ITEMS, high - p)
             real = (1 << here) - 1  # the last panel repeats a row
             for j in range(ITEMS):
                 at = p + min(j, here - 1)
                 ids[j] = rows[at] if some else at
                 places[j] = np.int64(at if beside else ids[j]) * d
-            for j in range(p + ahead, min(p + ahead + ITEMS, total) if fetches else 0):
+            for j in range(p + ahead, min(p + ahead + ITEMS, high) if fetches else 0):
                 row = j if beside else np.int64(rows[j])
                 for c in range(0, d, 16):
                     prefetch(table, row * d + c)
@@ -136,6 +155,22 @@ def _search(  # type: ignore[no-untyped-def]
                             sizes[g] = k
         for g in range(n):
             finish(keys, items, g * room, sizes[g], k, found[first + g], values[first + g])
+
+
+@njit(cache=True, nogil=True)
+def _merge(parts, bits, k, ties, found, values):  # type: ignore[no-untyped-def]
+    """The best k of what several parts of the table gave: int32 [parts, q, k] and bits of scores -> [q, k]."""
+    keys = np.empty(len(parts) * k, np.int64)
+    items = np.empty(len(parts) * k, np.int32)
+    for q in range(len(found)):
+        size = 0
+        for part in range(len(parts)):
+            for a in range(k):
+                if parts[part, q, a] >= 0:
+                    items[size] = parts[part, q, a]
+                    keys[size] = key_of(bits[part, q, a], ties[items[size]])
+                    size += 1
+        finish(keys, items, 0, size, k, found[q], values[q])
 
 
 @njit(cache=True, nogil=True)
@@ -191,6 +226,16 @@ def _shut(exclude: Ragged | None, queries: int) -> tuple[NDArray[np.int64], Ids]
     if exclude is None:
         return np.zeros(queries + 1, np.int64), ALL
     return exclude.offsets, np.ascontiguousarray(exclude.items, np.int32)
+
+
+def _cuts(queries: int, total: int, d: int) -> list[int]:
+    """Where to cut the places of a table for a few queries: each thread reads a part of it for all of them. Many queries
+    are dealt to the threads instead: two cuts, the ends."""
+    threads = most()
+    if queries >= threads * FEW:
+        return [0, total]
+    parts = int(min(threads, total * d * queries // SPLIT, total // ITEMS))
+    return [0, total] if parts < 2 else [*range(0, total, -(-total // (parts * ITEMS)) * ITEMS), total]
 
 
 def topk_scores(
@@ -257,9 +302,41 @@ def topk(
     k = min(k, total)
     group = QUERIES * max(8, min(170, CACHE_BYTES // (QUERIES * (4 * d + 12 * (2 * k + 32)))))
     asked, table, rows, own, offsets, shut = fixed(asked, table, rows, own, *_shut(exclude, len(asked)))
-    work = partial(
-        _search, asked.reshape(-1), table.reshape(-1), d, rows, some, beside or not some, k, own, offsets, shut,
-        len(asked) == 1, group, found, values.view(np.int32),
-    )  # fmt: skip
-    spread(work, even(len(asked), len(asked) * total * d, worth=DENSE))
+    alone = len(asked) == 1
+    search = partial(
+        _search,
+        asked.reshape(-1),
+        table.reshape(-1),
+        d,
+        rows,
+        some,
+        beside or not some,
+        k,
+        own,
+        offsets,
+        shut,
+        alone,
+        group,
+    )
+    cuts = _cuts(len(asked), total, d)
+    if len(cuts) < 3:
+        stretches = even(len(asked), len(asked) * total * d, worth=DENSE, least=FEW)
+        spread(partial(search, found, values.view(np.int32), 0, total), stretches)
+        return found, values
+    made = [_answers(len(asked), k) for _ in cuts[1:]]
+    spread(
+        lambda low, high: [
+            search(made[at][0], made[at][1].view(np.int32), cuts[at], cuts[at + 1], 0, len(asked))
+            for at in range(low, high)
+        ],
+        [(at, at + 1) for at in range(len(made))],
+    )
+    _merge(
+        np.stack([i for i, _ in made]),
+        np.stack([v.view(np.int32) for _, v in made]),
+        k,
+        own,
+        found,
+        values.view(np.int32),
+    )
     return found, values

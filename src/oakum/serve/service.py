@@ -110,7 +110,8 @@ class Service:
 
     # --- life ---------------------------------------------------------------------------------------------------
     def start(self) -> None:
-        """Begin to look for new models, items and keys."""
+        """Look once, so that no request pays for what a first look loads; then begin to look for new models, items, keys."""
+        self.look()
         self._poller.start()
 
     def stop(self) -> None:
@@ -122,7 +123,7 @@ class Service:
         self.state.close()
 
     def _watch(self) -> None:
-        due = time.monotonic()
+        due = time.monotonic() + self.settings.look
         while not self._stop.wait(self.settings.poll):
             try:
                 told = self.state.poll()
