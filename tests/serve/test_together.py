@@ -1,104 +1,119 @@
-"""Searches of requests that wait at the same time."""
+"""Requests that wait at the same time and wish alike, answered as one."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from oakum.data import Filter, Queries, Ragged, Ranking
-from oakum.errors import ParameterError
-from oakum.serve.together import AT_ONCE, Together
+pytest.importorskip("starlette")
 
-CLOSED = np.array([3], np.int32)
+from oakum.data import Queries, Ragged
+from oakum.errors import ParameterError
+from oakum.serve.answers import Answer, Person, Wish, recommend, recommend_all
+from oakum.serve.items import ItemTable
+from oakum.serve.models import Served
+from oakum.serve.together import AT_ONCE, RUNS, Together
 
 
 class Slow:
-    """A search that ends when it is told to, and remembers what it was asked. Item 7 in a history is its undoing."""
+    """A worker that goes on when it is told to, and remembers what it was asked. 7 is its undoing, "all" everybody's."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[int, int]] = []
-        self.begun = threading.Semaphore(0)
+        self.asked: list[tuple[Any, list[int]]] = []
         self.gate = threading.Event()
 
-    def __call__(self, queries: Queries, k: int, where: Filter) -> Ranking:
-        self.asked.append((len(queries), k))
-        self.begun.release()
+    def __call__(self, kind: Any, what: Sequence[int]) -> list[str | Exception]:
+        self.asked.append((kind, list(what)))
         assert self.gate.wait(10)
-        if (queries.histories.items == 7).any():
-            raise ParameterError("seven")
-        last = queries.histories.items[queries.histories.offsets[1:] - 1]
-        excluded = np.zeros(len(queries), np.int32) if where.exclude is None else where.exclude.lengths
-        return Ranking((last[:, None] + np.arange(k)).astype(np.int32), np.float32(excluded)[:, None].repeat(k, 1))
+        if kind == "all":
+            raise ParameterError("nobody")
+        return [ParameterError("seven") if w == 7 else f"{kind}{w}" for w in what]
 
 
-def _ask(*items: int) -> Queries:
-    return Queries(np.array([-1], np.int32), Ragged.of([items]))
-
-
-def _meanwhile(slow: Slow, asks: list[tuple[Queries, int, Filter]]) -> tuple[Together, list[Callable[[], Ranking]]]:
-    """One search is begun, then all others are asked for; the gate is opened when they wait."""
-    together = Together(slow)
-    pool = ThreadPoolExecutor(len(asks))
-    found = [pool.submit(together.find, *asks[0])]
-    assert slow.begun.acquire(timeout=10)
-    for number, ask in enumerate(asks[1:], 1):  # one after the other, so that their order is known
-        found.append(pool.submit(together.find, *ask))
-        while len(together._waiting) < number:
-            threading.Event().wait(0.001)
-    slow.gate.set()
-    pool.shutdown(wait=True)
-    return together, [f.result for f in found]
-
-
-def test_those_that_wait_are_searched_as_one_and_each_gets_its_own() -> None:
+def meanwhile(asks: list[tuple[Any, int]], seconds: float = 10) -> tuple[Slow, list[Any]]:
+    """All are asked for at once; the gate opens when they wait."""
     slow = Slow()
-    queries = [_ask(1), _ask(5, 20), _ask(30), _ask(2, 3, 40)]
-    _, found = _meanwhile(slow, [(q, 3, Filter(exclude=q.histories)) for q in queries])
-    assert slow.asked == [(1, 3), (3, 3)]
-    assert [f().items[0, 0] for f in found] == [1, 20, 30, 40]
-    assert [f().scores[0, 0] for f in found] == [1, 2, 1, 3]
-    assert all(len(f()) == 1 for f in found)
+
+    async def run() -> list[Any]:
+        with ThreadPoolExecutor(4) as pool:
+            together: Together[int, str] = Together(pool, slow)
+            tasks = [asyncio.create_task(asyncio.wait_for(together.ask(*ask), seconds)) for ask in asks]
+            await asyncio.sleep(0.05)
+            slow.gate.set()
+            found = await asyncio.gather(*tasks, return_exceptions=True)
+            assert await together.ask("z", 1) == "z1"  # nothing stays taken
+            slow.asked.pop()
+            return list(found)
+
+    return slow, asyncio.run(run())
 
 
-def test_other_lengths_and_other_filters_are_other_searches() -> None:
-    slow = Slow()
-    allow, same = np.array([1, 2], np.int32), np.array([1, 2], np.int32)
-    asks = [
-        (_ask(9), 3, Filter()),
-        (_ask(1), 3, Filter(allow)),
-        (_ask(2), 2, Filter(allow)),
-        (_ask(3), 3, Filter(allow)),
-        (_ask(4), 3, Filter(same)),
-        (_ask(5), 3, Filter(allow, CLOSED)),
-        (replace(_ask(6), text=["red"]), 3, Filter(allow)),
-        (Queries(np.array([-1], np.int32), Ragged.of([[8]]), fields={"age": np.array([3])}), 3, Filter(allow)),
-    ]
-    _, found = _meanwhile(slow, asks)
-    assert sorted(slow.asked[1:]) == [(1, 2), (1, 3), (1, 3), (1, 3), (1, 3), (2, 3)]
-    assert [f().items[0, 0] for f in found] == [9, 1, 2, 3, 4, 5, 6, 8]
+def test_those_that_wait_are_one_and_each_gets_its_own() -> None:
+    slow, found = meanwhile([("a", n) for n in range(6)])
+    assert slow.asked == [("a", [0]), ("a", [1]), ("a", [2, 3, 4, 5])]
+    assert found == [f"a{n}" for n in range(6)]
+    assert RUNS == 2
 
 
-def test_the_error_of_one_stays_its_own() -> None:
-    slow = Slow()
-    together, found = _meanwhile(slow, [(q, 2, Filter()) for q in (_ask(1), _ask(2), _ask(7), _ask(4))])
-    assert [f().items[0, 0] for f in (found[0], found[1], found[3])] == [1, 2, 4]
-    with pytest.raises(ParameterError, match="seven"):
-        found[2]()
-    assert together.find(_ask(5), 1, Filter()).items[0, 0] == 5  # nobody holds the search for ever
+def test_other_kinds_wait_for_their_turn_and_are_not_mixed() -> None:
+    slow, found = meanwhile([("a", 1), ("a", 2), ("b", 3), ("a", 4), ("b", 5), ("c", 6)])
+    assert slow.asked[2:] == [("b", [3, 5]), ("a", [4]), ("c", [6])]
+    assert found == ["a1", "a2", "b3", "a4", "b5", "c6"]
 
 
-def test_no_search_is_larger_than_the_bound() -> None:
-    slow = Slow()
-    _, found = _meanwhile(slow, [(_ask(i + 10), 1, Filter()) for i in range(AT_ONCE + 6)])
-    assert slow.asked == [(1, 1), (AT_ONCE, 1), (5, 1)]
-    assert [f().items[0, 0] for f in found] == list(range(10, AT_ONCE + 16))
+def test_no_run_is_larger_than_the_bound() -> None:
+    slow, found = meanwhile([("a", n + 10) for n in range(AT_ONCE + 8)])
+    assert [len(what) for _, what in slow.asked] == [1, 1, AT_ONCE, 6]
+    assert found == [f"a{n + 10}" for n in range(AT_ONCE + 8)]
 
 
+def test_an_error_stays_with_its_cause() -> None:
+    _, found = meanwhile([("a", 1), ("a", 2), ("a", 7), ("a", 8), ("all", 1), ("all", 2)])
+    assert found[:2] == ["a1", "a2"]
+    assert found[3] == "a8"
+    assert [str(found[at]) for at in (2, 4, 5)] == ["seven", "nobody", "nobody"]
+
+
+def test_who_gave_up_is_not_answered() -> None:
+    slow, found = meanwhile([("a", 1), ("a", 2), ("a", 3)], seconds=0.01)
+    assert all(isinstance(f, TimeoutError) for f in found)
+    assert slow.asked == [("a", [1]), ("a", [2])]
+
+
+# --- what is answered ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "wish", [Wish(k=4), Wish(k=500), Wish(k=3, filter="price < 20"), Wish(k=4, exclude_seen=False), Wish(k=4, seed=3)]
+)
+def test_together_is_each_alone(saved: Path, wish: Wish) -> None:
+    served = Served.load(saved)
+    table = ItemTable(served, {})
+    users, items = list(served.users), list(served.items)
+    people = [
+        Person(user_id=users[0]), Person(history=items[2:5]), Person(user_id="nobody"),
+        Person(user_id=users[1], text="red"), Person(), Person(user_id=users[7], history=["nothing"]),
+    ]  # fmt: skip
+    found = recommend_all(served, table, people, wish)
+    for person, answer in zip(people, found, strict=True):
+        if person.text is not None:
+            assert isinstance(answer, ParameterError)  # and the others have their lists
+            continue
+        alone = recommend(served, table, person, wish)
+        assert isinstance(answer, Answer)
+        assert [i for i, _ in answer.items] == [i for i, _ in alone.items]
+        np.testing.assert_allclose(
+            [s for _, s in answer.items if s is not None], [s for _, s in alone.items if s is not None], rtol=1e-5
+        )
+        assert (answer.fallback, answer.ignored, answer.matching) == (alone.fallback, alone.ignored, alone.matching)
+
+
+# --- what is joined ------------------------------------------------------------------------------------------------
 def test_rows_joined_are_the_rows() -> None:
     timed = Ragged(np.array([0, 2, 2]), np.array([4, 5], np.int32), np.array([1, 2]))
     plain = Ragged.of([[6], [], [7, 8]])

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oakum.data import Filter, Queries, Ragged
+from oakum.data import Filter, Queries, Ragged, Ranking
 from oakum.engine.closed import Predicts
 from oakum.errors import ParameterError, nearest
 from oakum.serve.items import ItemTable
 from oakum.serve.models import Served
 from oakum.state import Event
+
+T = TypeVar("T")
 
 REMEMBERED = 1_000  # latest events of a person that are looked at
 EXPLAINED = 50
@@ -122,46 +125,104 @@ def _history(served: Served, old: Ragged, fresh: Sequence[Event], typed: Sequenc
 def recommend(served: Served, table: ItemTable, person: Person, wish: Wish) -> Answer:
     """The best `k` items that the wish allows. Fewer come back only where fewer are allowed: where the model can say less
     than that, the most popular allowed items fill the list, and the answer says so."""
-    queries, ignored = request_of(served, person)
-    allowed = _allowed(served, table, wish)
-    exclude = queries.histories if wish.exclude_seen else None
-    size = len(served.item_ids)
-    if allowed is None:
-        where, matching = Filter(exclude=exclude), None
-    else:
-        alone = wish.filter is not None and wish.allow is None and not wish.deny
-        codes_of = table.chosen(str(wish.filter))[1] if alone else np.flatnonzero(allowed).astype(np.int32)
-        where = Filter(allow=codes_of, exclude=exclude)
-        matching = int(allowed.sum())
-    k = min(wish.k, size)
-    ranking = served.finder.find(queries, k, where, seed=wish.seed)
+    (found,) = recommend_all(served, table, [person], wish)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def recommend_all(served: Served, table: ItemTable, people: Sequence[Person], wish: Wish) -> list[Answer | Exception]:
+    """`recommend` for several people who wish alike, searched as one. Where one of them cannot be answered, the exception
+    stands in their place and the others have their answers. Lists that are drawn (`seed`) are drawn for each alone."""
+    asked: list[tuple[Queries, list[str]] | Exception] = [_caught(request_of, served, p) for p in people]
+    open_ = _open(served, table, wish)
+    kinds: dict[Any, list[int]] = {}
+    for at, one in enumerate(asked):
+        if not isinstance(one, Exception):
+            kinds.setdefault(at if wish.seed is not None else _told(one[0]), []).append(at)
+    out: list[Answer | Exception] = [one if isinstance(one, Exception) else Answer([]) for one in asked]
+    for places in kinds.values():
+        rankings = _found(served, [asked[at][0] for at in places], open_.where, wish)  # type: ignore[index]
+        for at, ranking in zip(places, rankings, strict=True):
+            queries, ignored = asked[at]  # type: ignore[misc]
+            if isinstance(ranking, Exception):
+                out[at] = ranking
+            else:
+                out[at] = _answer(served, people[at], wish, queries, ignored, ranking, open_)
+    return out
+
+
+def _caught(do: Callable[..., T], *arguments: Any) -> T | Exception:
+    try:
+        return do(*arguments)
+    except Exception as error:
+        return error
+
+
+def _told(queries: Queries) -> tuple[bool, ...]:
+    """What a request says of itself: only requests that say the same can be one."""
+    own = queries.histories
+    return queries.text is None, queries.at is None, own.times is None, own.values is None
+
+
+@dataclass(frozen=True, eq=False)
+class _Open:
+    """What a wish allows: as a filter for everybody, as a mask [items] (None: all), and how many items that is."""
+
+    where: Filter = field(default_factory=Filter)
+    mask: NDArray[np.bool_] | None = None
+    matching: int | None = None
+
+
+def _open(served: Served, table: ItemTable, wish: Wish) -> _Open:
+    if wish.filter is not None and wish.allow is None and not wish.deny:
+        mask, codes = table.chosen(wish.filter)  # the same arrays each time: what was made ready for them still serves
+        return _Open(Filter(allow=codes), mask, len(codes))
+    if wish.allow is None and not wish.deny:
+        return _Open()
+    mask = np.ones(len(served.item_ids), bool) if wish.filter is None else table.mask(wish.filter).copy()
+    if wish.allow is not None:
+        named = np.zeros(len(mask), bool)
+        codes = served.codes(list(wish.allow))
+        named[codes[codes >= 0]] = True
+        mask &= named
+    if wish.deny:
+        codes = served.codes(list(wish.deny))
+        mask[codes[codes >= 0]] = False
+    codes = np.flatnonzero(mask).astype(np.int32)
+    return _Open(Filter(allow=codes), mask, len(codes))
+
+
+def _found(served: Served, requests: Sequence[Queries], where: Filter, wish: Wish) -> Sequence[Ranking | Exception]:
+    """The ranking of each request, by one search; one by one where that fails, so that an error stays with its cause."""
+    k = min(wish.k, len(served.item_ids))
+
+    def find(queries: Queries) -> Ranking:
+        rules = replace(where, exclude=queries.histories if wish.exclude_seen else None)
+        return served.finder.find(queries, k, rules, seed=wish.seed)
+
+    if len(requests) > 1:
+        together = _caught(find, Queries.join(requests))
+        if not isinstance(together, Exception):
+            ends = np.cumsum([0, *(len(q) for q in requests)]).tolist()
+            return [together.span(start, stop) for start, stop in pairwise(ends)]
+    return [_caught(find, queries) for queries in requests]
+
+
+def _answer(
+    served: Served, person: Person, wish: Wish, queries: Queries, ignored: list[str], ranking: Ranking, open_: _Open
+) -> Answer:
     kept = ranking.items[0] >= 0
     codes, scores = ranking.items[0][kept], ranking.scores[0][kept]
     found: list[tuple[str, float | None]] = [
         (served.item_ids[c], s) for c, s in zip(codes.tolist(), scores.tolist(), strict=True)
     ]
-    answer = Answer(found, ignored=ignored, matching=matching)
+    answer = Answer(found, ignored=ignored, matching=open_.matching)
+    k = min(wish.k, len(served.item_ids))
     if len(found) < k:
-        _fill(served, answer, codes, allowed, exclude, k, person)
+        exclude = queries.histories if wish.exclude_seen else None
+        _fill(served, answer, codes, open_.mask, exclude, k, person)
     return answer
-
-
-def _allowed(served: Served, table: ItemTable, wish: Wish) -> NDArray[np.bool_] | None:
-    """Which items the wish allows, bool [items]; None for all."""
-    if wish.allow is None and not wish.deny and wish.filter is None:
-        return None
-    allowed = np.ones(len(served.item_ids), bool)
-    if wish.filter is not None:
-        allowed &= table.mask(wish.filter)
-    if wish.allow is not None:
-        named = np.zeros(len(allowed), bool)
-        codes = served.codes(list(wish.allow))
-        named[codes[codes >= 0]] = True
-        allowed &= named
-    if wish.deny:
-        codes = served.codes(list(wish.deny))
-        allowed[codes[codes >= 0]] = False
-    return allowed
 
 
 def _fill(

@@ -53,8 +53,9 @@ class ItemTable:
                 self._masks.move_to_end(text)
                 return self._masks[text]
         mask = Expression.parse(text).mask(self.frame)
-        mask.flags.writeable = False
         found = mask, np.flatnonzero(mask).astype(np.int32)
+        for array in found:
+            array.flags.writeable = False
         with self._lock:
             self._masks[text] = found
             while len(self._masks) > MASKS:

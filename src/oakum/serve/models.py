@@ -19,7 +19,6 @@ from oakum.engine.fitted import Fitted
 from oakum.errors import ModelFileError
 from oakum.files import whole
 from oakum.kernels.topk import tie_ranks
-from oakum.serve.together import Together
 
 POINTER = "current.json"
 REFRESHED = "refreshed"
@@ -45,16 +44,10 @@ class Search:
             table = np.ascontiguousarray(scorer.item_vectors(), np.float32)
             scorer.item_vectors = lambda: table
         self.index = None if kind is None else fitted.index(kind)
-        self._together = Together(self._rank)
 
     def find(self, queries: Queries, k: int, where: Filter, *, seed: int | None = None) -> Ranking:
-        """The best `k` items of each request under a filter; without a seed, together with the requests that wait."""
-        if seed is not None:
-            return self.fitted.rank(queries, k, where=where, seed=seed, index=self.index)
-        return self._together.find(queries, k, where)
-
-    def _rank(self, queries: Queries, k: int, where: Filter) -> Ranking:
-        return self.fitted.rank(queries, k, where=where, index=self.index)
+        """The best `k` items of each request under a filter."""
+        return self.fitted.rank(queries, k, where=where, seed=seed, index=self.index)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,24 +6,38 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from oakum.errors import OakumError
 from oakum.serve.access import Keys, Rate
-from oakum.serve.answers import REMEMBERED, Person
+from oakum.serve.answers import REMEMBERED, Answer, Person, Wish, recommend_all
 from oakum.serve.items import ItemTable
 from oakum.serve.look import Look, Panel, Watched, look_at
 from oakum.serve.metrics import Metrics
 from oakum.serve.models import Served, Shelf
 from oakum.serve.problems import Problem
 from oakum.serve.settings import Settings
+from oakum.serve.together import Together
 from oakum.serve.trial import Trial
 from oakum.state import State, StateError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Asks:
+    """Who asks for a list, as the request says."""
+
+    user_id: str | None = None
+    history: tuple[str, ...] | None = None
+    text: str | None = None
+
+
+Told = tuple[Answer, str | None]
 
 
 class Service:
@@ -53,6 +67,7 @@ class Service:
         self.rate = Rate(settings.most)
         self.pool = ThreadPoolExecutor(settings.workers, "oakum-work")
         self.running = 0
+        self.together: Together[Asks, Told] = Together(self.pool, self._recommend)
         self._stop = threading.Event()
         self._swap = threading.Lock()
         self._poller = threading.Thread(target=self._watch, name="oakum-watch", daemon=True)
@@ -61,8 +76,7 @@ class Service:
     async def work(self, do: Callable[..., T], *arguments: Any) -> T:
         """Run on a worker thread. Raises `Problem` at once where too much waits, `TimeoutError` where it takes too long
         (the thread finishes alone and its place stays taken until then)."""
-        if self.running >= self.settings.workers + self.settings.waiting:
-            raise Problem("busy", "Too many requests wait for an answer; ask again in a moment.", {"Retry-After": "1"})
+        self._room()
         self.running += 1
         loop = asyncio.get_running_loop()
         future = self.pool.submit(do, *arguments)
@@ -74,8 +88,30 @@ class Service:
         future.add_done_callback(done)
         return await asyncio.wait_for(asyncio.wrap_future(future), self.settings.seconds)
 
+    def _room(self) -> None:
+        if self.running >= self.settings.workers + self.settings.waiting:
+            raise Problem("busy", "Too many requests wait for an answer; ask again in a moment.", {"Retry-After": "1"})
+
     def _done(self) -> None:
         self.running -= 1
+
+    async def recommend(self, served: Served, table: ItemTable, asks: Asks, wish: Wish) -> Told:
+        """A list, and a sentence where the person's events could not be read; see `work`. Those who wait meanwhile and
+        wish alike are answered together."""
+        self._room()
+        self.running += 1
+        try:
+            return await asyncio.wait_for(self.together.ask((served, table, wish), asks), self.settings.seconds)
+        finally:
+            self.running -= 1
+
+    def _recommend(self, kind: tuple[Served, ItemTable, Wish], asks: Sequence[Asks]) -> list[Told | Exception]:
+        served, table, wish = kind
+        people = [self.person(served, a.user_id, history=a.history, text=a.text) for a in asks]
+        found = recommend_all(served, table, [person for person, _ in people], wish)
+        return [
+            a if isinstance(a, Exception) else (a, degraded) for a, (_, degraded) in zip(found, people, strict=True)
+        ]
 
     async def durable(self, future: Future[Any]) -> Any:
         """The value of a queued change of the state, once it is on disk."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from oakum.release.experiment import Experiment
 
@@ -36,7 +37,7 @@ class Settings:
     audit: str | None = None
     look: float = 30.0
 
-    @property
+    @cached_property
     def loopback(self) -> bool:
         """Whether only this machine can reach the service."""
         if self.host == "localhost":
@@ -46,7 +47,7 @@ class Settings:
         except ValueError:
             return False
 
-    @property
+    @cached_property
     def needs_keys(self) -> bool:
         """Whether requests need a key."""
         return not self.loopback if self.keys is None else self.keys

@@ -1,112 +1,73 @@
-"""Requests that wait at the same time are searched as one: a table is read once for all of them, not once for each."""
+"""Requests that wait at the same time and want alike are answered as one: a table is read once for all of them."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-import numpy as np
-
-from oakum.data import Filter, Queries, Ragged, Ranking
+T = TypeVar("T")
+R = TypeVar("R")
 
 AT_ONCE = 64
-Find = Callable[[Queries, int, Filter], Ranking]
+RUNS = 2  # at the same time: a slow one does not hold up all others, and each still finds many that wait
 
 
 @dataclass(eq=False)
-class _Asked:
-    """One request and what became of it. turn: its thread may go on, with what was found or as the one that searches."""
-
-    queries: Queries
-    k: int
-    where: Filter
-    ranking: Ranking | None = None
-    error: Exception | None = None
-    turn: threading.Event = field(default_factory=threading.Event)
-
-    def fits(self, other: _Asked) -> bool:
-        """Whether both can be one search: of one length, under one filter, told alike."""
-        own, its = self.queries, other.queries
-        given = lambda q, w: (
-            q.text is None, q.at is None, q.histories.times is None, q.histories.values is None, w.exclude is None
-        )  # fmt: skip
-        return (
-            self.k == other.k
-            and self.where.allow is other.where.allow
-            and self.where.deny is other.where.deny
-            and own.fields is None
-            and its.fields is None
-            and given(own, self.where) == given(its, other.where)
-        )
+class _Asked(Generic[T, R]):
+    kind: Hashable
+    what: T
+    answer: asyncio.Future[R]
 
 
-class Together:
-    """`find` for many threads over one search.
+class Together(Generic[T, R]):
+    """Gathers what is asked for on the event loop, and has a worker answer all of one kind by one call.
 
-    A request that meets none under way is searched at once. Those that come meanwhile wait; then the first of them
-    searches for all that fit with it, at most `AT_ONCE`. So nothing is held back to make a batch, and nobody waits for
-    more than the search under way and those of other filters that came before. Where a joint search fails, each request
-    is searched alone: the error of one stays its own.
+    answer: from a kind and what was asked of that kind to one value or exception each, in their order. Nothing is held
+    back to make a batch: what comes while nothing runs is answered at once, and what comes meanwhile waits for the run
+    under way; then the first in line takes all of its kind along, at most `AT_ONCE`.
     """
 
-    def __init__(self, find: Find) -> None:
-        self._find = find
-        self._lock = threading.Lock()
-        self._waiting: list[_Asked] = []
-        self._busy = False
+    def __init__(self, pool: Executor, answer: Callable[[Any, Sequence[T]], Sequence[R | Exception]]) -> None:
+        self._pool, self._answer = pool, answer
+        self._waiting: list[_Asked[T, R]] = []
+        self._runs = 0
 
-    def find(self, queries: Queries, k: int, where: Filter) -> Ranking:
-        """The best `k` items of each request, as `find` alone would answer."""
-        own = _Asked(queries, k, where)
-        with self._lock:
-            leads = not self._busy
-            self._busy = True
-            if not leads:
-                self._waiting.append(own)
-        if not leads:
-            own.turn.wait()
-        if own.ranking is None and own.error is None:
-            self._lead(own)
-        if own.error is not None:
-            raise own.error
-        assert own.ranking is not None
-        return own.ranking
+    async def ask(self, kind: Hashable, what: T) -> R:
+        """The answer, or what was raised in its place. Call from the event loop only."""
+        asked: _Asked[T, R] = _Asked(kind, what, asyncio.get_running_loop().create_future())
+        self._waiting.append(asked)
+        self._go_on()
+        return await asked.answer
 
-    def _lead(self, own: _Asked) -> None:
-        with self._lock:
-            others = [a for a in self._waiting if own.fits(a)][: AT_ONCE - 1]
-            self._waiting = [a for a in self._waiting if a not in others]
-        try:
-            self._answer([own, *others])
-        finally:  # whatever happens here, the next may go on
-            with self._lock:
-                after = self._waiting.pop(0) if self._waiting else None
-                self._busy = after is not None
-            for asked in (*others, *([after] if after is not None else [])):
-                asked.turn.set()
+    def _go_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting and self._runs < RUNS:
+            first = self._waiting[0].kind
+            taken = [a for a in self._waiting if a.kind == first][:AT_ONCE]
+            self._waiting = [a for a in self._waiting if a not in taken]
+            wanted = [a for a in taken if not a.answer.done()]  # nobody waits any more for what took too long
+            if not wanted:
+                continue
+            self._runs += 1
+            run = self._pool.submit(self._answer, first, [a.what for a in wanted])
+            run.add_done_callback(lambda run, wanted=wanted: self._told(loop, wanted, run))  # type: ignore[misc]
 
-    def _answer(self, together: Sequence[_Asked]) -> None:
-        if len(together) > 1:
-            try:
-                found = self._find(*_joined(together))
-            except Exception:  # whose fault it was shows below
-                found = None
-            if found is not None:
-                ends = np.cumsum([0, *(len(a.queries) for a in together)]).tolist()
-                for asked, (start, stop) in zip(together, pairwise(ends), strict=True):
-                    asked.ranking = found.span(start, stop)
-                return
-        for asked in together:
-            try:
-                asked.ranking = self._find(asked.queries, asked.k, asked.where)
-            except Exception as error:
-                asked.error = error
+    def _told(self, loop: asyncio.AbstractEventLoop, wanted: list[_Asked[T, R]], run: Future[Any]) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(self._ended, wanted, run)
 
-
-def _joined(together: Sequence[_Asked]) -> tuple[Queries, int, Filter]:
-    first = together[0]
-    rows = [a.where.exclude for a in together if a.where.exclude is not None]
-    where = Filter(first.where.allow, first.where.deny, Ragged.join(rows) if rows else None)
-    return Queries.join([a.queries for a in together]), first.k, where
+    def _ended(self, wanted: list[_Asked[T, R]], run: Future[Any]) -> None:
+        self._runs -= 1
+        failed = run.exception()
+        found = [failed] * len(wanted) if failed is not None else run.result()
+        for asked, value in zip(wanted, found, strict=True):
+            if asked.answer.done():
+                continue
+            if isinstance(value, BaseException):
+                asked.answer.set_exception(value)
+            else:
+                asked.answer.set_result(value)
+        self._go_on()

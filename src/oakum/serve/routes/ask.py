@@ -22,10 +22,11 @@ from oakum.serve.bodies import (
 )
 from oakum.serve.endpoints import Call, Endpoint
 from oakum.serve.problems import Problem
+from oakum.serve.service import Asks
 
 
-def _texts(ids: Sequence[str | int] | None) -> list[str] | None:
-    return None if ids is None else [text_of(i) for i in ids]
+def _texts(ids: Sequence[str | int] | None) -> tuple[str, ...] | None:
+    return None if ids is None else tuple(text_of(i) for i in ids)
 
 
 def _person(call: Call, ask: Asker) -> tuple[Person, str | None]:
@@ -46,16 +47,11 @@ def _whose(call: Call, ask: Asker) -> Call:
 
 async def recommend(call: Call, ask: RecommendRequest) -> RecommendReply:
     call = _whose(call, ask)
-
-    def do() -> tuple[Answer, str | None]:
-        person, degraded = _person(call, ask)
-        wish = Wish(
-            k=ask.k, allow=_texts(ask.allow), deny=_texts(ask.deny), filter=ask.filter,
-            exclude_seen=ask.exclude_seen, seed=ask.seed,
-        )  # fmt: skip
-        return answers.recommend(call.served, call.table, person, wish), degraded
-
-    found, degraded = await call.service.work(do)
+    asks = Asks(None if ask.user_id is None else text_of(ask.user_id), _texts(ask.history), ask.text)
+    wish = Wish(
+        k=ask.k, allow=_texts(ask.allow), deny=_texts(ask.deny), filter=ask.filter, exclude_seen=ask.exclude_seen, seed=ask.seed,
+    )  # fmt: skip
+    found, degraded = await call.service.recommend(call.served, call.table, asks, wish)
     if ask.user_id is not None and call.service.trial is not None:
         call.service.trial.note(text_of(ask.user_id))
     return _listed(call, found, degraded)
@@ -66,9 +62,7 @@ async def similar(call: Call, ask: SimilarRequest) -> RecommendReply:
     if item not in call.served.items:
         raise Problem("not-found", f"The item {item!r} is not known to the model.")
     wish = Wish(k=ask.k, allow=_texts(ask.allow), deny=_texts(ask.deny), filter=ask.filter)
-    return _listed(call, await call.service.work(
-        answers.recommend, call.served, call.table, Person(history=[item]), wish
-    ))  # fmt: skip
+    return _listed(call, *await call.service.recommend(call.served, call.table, Asks(history=(item,)), wish))
 
 
 def _listed(call: Call, found: Answer, degraded: str | None = None) -> RecommendReply:
@@ -89,7 +83,7 @@ async def score(call: Call, ask: ScoreRequest) -> ScoreReply:
 
     def do() -> tuple[Any, str | None]:
         person, degraded = _person(call, ask)
-        return answers.score(call.served, person, _texts(ask.items) or []), degraded
+        return answers.score(call.served, person, _texts(ask.items) or ()), degraded
 
     (scores, ignored), degraded = await call.service.work(do)
     return ScoreReply(
