@@ -1,6 +1,6 @@
 """The same questions to Chroma, a vector database with an HTTP service, by the same load tool.
 
-    python benchmarks/serve_peer.py MODEL [--chroma PATH] [--seconds 10] [--queries 200]
+    python benchmarks/serve_peer.py MODEL [--chroma PATH] [--seconds 10] [--queries 200] [--items N]
 
 MODEL: what `serve.py --catalogue N --keep FOLDER` made. `--chroma` is the command of an environment of its own that has
 chromadb. It gets the same item vectors (inner product, its default graph) with their prices; each request brings one person's
@@ -42,6 +42,7 @@ def main() -> None:
     options.add_argument("--chroma", default=shutil.which("chroma"))
     options.add_argument("--seconds", type=float, default=10.0)
     options.add_argument("--queries", type=int, default=200)
+    options.add_argument("--items", type=int, help="only so many of the model's items")
     chosen = options.parse_args()
     if chosen.chroma is None:
         sys.exit("No chroma: install chromadb in an environment of its own and name its command with --chroma.")
@@ -50,7 +51,8 @@ def main() -> None:
     fitted = store.load(chosen.model)
     queries = fitted.queries(np.arange(chosen.queries, dtype=np.int32))
     people, items = fitted.model.query_vectors(queries), fitted.model.item_vectors()
-    known = np.flatnonzero(np.isfinite(items).all(1))
+    people = people[np.isfinite(people).all(1)]  # who has no event has no vector
+    known = np.flatnonzero(np.isfinite(items).all(1))[: chosen.items]
     if fitted.item_table is None:
         sys.exit("The model has no table of items, so there is no price to filter by.")
     price = fitted.item_table["price"].to_numpy()

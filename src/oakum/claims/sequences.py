@@ -42,10 +42,13 @@ def beauty_softmax(context: Context) -> Outcome:
 
 
 def games_one_epoch(context: Context) -> Outcome:
-    """The peers' own settings on Amazon Games, one epoch."""
+    """The peers' own settings on Amazon Games, one epoch. After so little a seed moves NDCG by half: many are asked."""
+    import numpy as np
+
     from oakum.claims.common import quality
     from oakum.data.read import read
     from oakum.engine.fit import fit
+    from oakum.metrics.statistics import estimate
     from oakum.models.sequential.sasrec import SASRec
     from oakum.splits import split
 
@@ -53,11 +56,14 @@ def games_one_epoch(context: Context) -> Outcome:
     parts = split(data, "leave-last", valid=0)
     spec = SASRec(loss="bce", num_heads=2, dropout=0.2, max_length=50)
     plan = {"epochs": 1, "batch_size": 128, "learning_rate": 1e-3}
-    fitted = fit(spec, parts.train, plan=plan, seed=context.seed)
-    found = quality(fitted, parts, ("ndcg@10", "recall@20"))
-    holds = found["ndcg@10"] >= 0.0106 and found["recall@20"] >= 0.0304
-    rate = len(parts.train) / max(fitted.record.seconds, 1e-9)
-    return Outcome(f"{figures(found)}; {rate:,.0f} events a second on one thread", holds)
+    found: dict[str, list[float]] = {"ndcg@10": [], "recall@20": []}
+    for seed in range(context.seed, context.seed + 8):
+        for name, value in quality(fit(spec, parts.train, plan=plan, seed=seed), parts, tuple(found)).items():
+            found[name].append(value)
+    means = {name: estimate(np.array(values), unit="seeds") for name, values in found.items()}
+    holds = means["ndcg@10"].value >= 0.0106 and means["recall@20"].value >= 0.0304
+    words = ", ".join(f"{name} {e.value:.4f} [{e.low:.4f}, {e.high:.4f}]" for name, e in means.items())
+    return Outcome(f"{words} over eight seeds, from {min(found['ndcg@10']):.4f} to {max(found['ndcg@10']):.4f}", holds)
 
 
 def against_markov(context: Context) -> Outcome:
@@ -127,8 +133,8 @@ CLAIMS = (
     Claim("causal", "A later event changes no earlier state; padding changes nothing", "bit-equal; 1e-5", causal, ("sasrec",)),
     Claim("gbce-identities", "gBCE with t = 0, and with all negatives, is BCE", "1e-6", gbce_identities, ("sasrec",)),
     Claim(
-        "games-one-epoch", "amazon-games at a peer's settings: BCE, 50 events, d 64, 2 heads, dropout .2, batch 128, one epoch",
-        "ndcg@10 .0106, recall@20 .0304 (RecTools) or above", games_one_epoch, ("sasrec",), True, 60, "RecTools",
+        "games-one-epoch", "amazon-games at a peer's settings: BCE, 50 events, d 64, 2 heads, dropout .2, batch 128, one epoch; mean of seeds",
+        "ndcg@10 .0106, recall@20 .0304 (RecTools) or above", games_one_epoch, ("sasrec",), True, 200, "RecTools (one seed)",
     ),
     Claim(
         "beauty-softmax", "amazon-beauty, leave-last, full ranking, softmax, twelve epochs (a smaller form)", "HR@10 .083, NDCG@10 .042 within 10 % (RecBole)",
