@@ -1,7 +1,7 @@
 """Requests a second and latencies of `oakum serve`, measured by a load tool that is not ours.
 
     python benchmarks/serve.py [MODEL] [--seconds 10] [--tool wrk] [--state postgresql://…]
-    python benchmarks/serve.py --catalogue 1000000 [--index exact] [--index planned]
+    python benchmarks/serve.py --catalogue 1000000 [--index exact] [--index planned] [--write benchmarks/serve.json]
 
 Without MODEL, ItemKNN and BPR-MF are fitted on a simulated market of 5,000 users and 10,000 items. With --catalogue, vectors of
 width 64 over so many items are served: plain, and under filters that let 10 % and 1 % of them pass, by each kind of index.
@@ -18,9 +18,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+ASKED = 200  # people whose lists are compared with those of the exact search
 USER = "u000003"  # what wrk replaces by another user each time
 Cases = dict[str, tuple[str, dict[str, Any]]]
 CASES: Cases = {
@@ -76,6 +79,21 @@ def wrk(script: str, url: str, connections: int, seconds: float, tool: str = "wr
     return found
 
 
+def post(url: str, body: Any) -> Any:
+    """One JSON request."""
+    asked = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=600) as answer:
+        return json.loads(answer.read() or "null")
+
+
+def write(path: Path, who: str, rows: list[dict[str, Any]]) -> None:
+    """Put rows into a file, in place of older ones of the same server."""
+    old = json.loads(path.read_text()) if path.exists() else []
+    stamp = {"date": datetime.now(UTC).date().isoformat(), "load": round(os.getloadavg()[0], 1)}
+    kept = [r for r in old if r["who"] != who]
+    path.write_text(json.dumps([*kept, *({"who": who, **r, **stamp} for r in rows)], indent=1) + "\n")
+
+
 def measure(tool: str, url: str, body: Any, connections: int, seconds: float, users: int = 1) -> dict[str, float]:
     """One run of the tool: requests a second, milliseconds at three quantiles, answers that were no 2xx."""
     payload = json.dumps(body)
@@ -128,13 +146,21 @@ def run(
     rows = []
     try:
         for name, (path, body) in cases.items():
+            people = [f"u{n:06d}" for n in range(min(users, ASKED))]
+            lists = (
+                [post(told["url"] + path, {**body, "user_id": u}) for u in people]
+                if body.get("user_id") == USER
+                else []
+            )
             measure(
                 tool, told["url"] + path, body, 4, 2, users
             )  # what a first request prepares is no latency of the service
             for count in connections:
                 found = measure(tool, told["url"] + path, body, count, seconds, users)
                 system = told["model"].rsplit("-", 1)[0]
-                rows.append({"model": system, "index": index, "case": name, "connections": count, **found})
+                rows.append(
+                    {"model": system, "index": index, "case": name, "connections": count, **found, "lists": lists}
+                )
                 print(
                     f"{system:10} {index:8} {name:34} {count:3} connections  {found['rps']:7.0f} requests/s"
                     f"  p50 {found['p50']:6.1f} ms  p99 {found['p99']:6.1f} ms  max {found['max']:6.0f} ms"
@@ -156,6 +182,7 @@ def main() -> None:
     options.add_argument("--state", help="by default an SQLite file that is deleted afterwards")
     options.add_argument("--catalogue", type=int, default=0, help="items of the catalogue to simulate")
     options.add_argument("--index", action="append", help="planned, exact, hnsw, ivf; repeat for several")
+    options.add_argument("--write", type=Path, help="file of results to put the rows into")
     options.add_argument(
         "--keep", type=Path, help="folder in which a simulated catalogue's model is kept and found again"
     )
@@ -177,7 +204,23 @@ def main() -> None:
                 chosen.tool, model, cases, state=chosen.state or str(folder / f"state{number}"), index=index,
                 seconds=chosen.seconds, workers=chosen.workers, users=1 if chosen.model is not None else 5000,
             )  # fmt: skip
+    for row in rows:
+        row["recall"] = recall(row, [r for r in rows if r["index"] == "exact" and r["case"] == row["case"]])
+    for row in rows:
+        del row["lists"]
+    if chosen.write is not None:
+        for index in {r["index"] for r in rows}:
+            write(chosen.write, f"Oakum {index}", [r for r in rows if r["index"] == index])
     print(json.dumps(rows, indent=1))
+
+
+def recall(row: dict[str, Any], exact: list[dict[str, Any]]) -> float | None:
+    """Share of the exact lists' items that the lists of a row hold; None where nothing can be compared."""
+    if not exact or not row["lists"]:
+        return None
+    ids = lambda answer: {item["item_id"] for item in answer["items"]}
+    pairs = [(ids(a), ids(b)) for a, b in zip(exact[0]["lists"], row["lists"], strict=True)]
+    return sum(len(a & b) for a, b in pairs) / max(1, sum(len(a) for a, _ in pairs))
 
 
 def fitted(folder: Path) -> list[Path]:

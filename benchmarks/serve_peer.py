@@ -16,23 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from serve import WRK_DONE, free_port, wrk
+from serve import WRK_DONE, free_port, post, write, wrk
 
 BATCH = 2000
 API = "/api/v2/tenants/default_tenant/databases/default_database/collections"
-
-
-def post(url: str, body: Any) -> Any:
-    """One JSON request."""
-    asked = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
-    with urllib.request.urlopen(asked, timeout=600) as answer:
-        return json.loads(answer.read() or "null")
 
 
 def main() -> None:
@@ -42,6 +33,7 @@ def main() -> None:
     options.add_argument("--chroma", default=shutil.which("chroma"))
     options.add_argument("--seconds", type=float, default=10.0)
     options.add_argument("--queries", type=int, default=200)
+    options.add_argument("--write", type=Path, help="file of results to put the rows into")
     options.add_argument("--items", type=int, help="only so many of the model's items")
     chosen = options.parse_args()
     if chosen.chroma is None:
@@ -97,11 +89,20 @@ def main() -> None:
                         connections,
                         chosen.seconds,
                     )
-                    out.append({"peer": "chroma", "pass": share, "connections": connections, "recall": recall, **row})
+                    out.append(
+                        {
+                            "case": "plain" if share == 1 else f"{share:.0%} pass",
+                            "connections": connections,
+                            "recall": recall,
+                            **row,
+                        }
+                    )
                     print(out[-1], file=sys.stderr, flush=True)
         finally:
             service.terminate()
             service.wait()
+    if chosen.write is not None:
+        write(chosen.write, "Chroma", out)
     print(json.dumps(out, indent=1))
 
 

@@ -168,8 +168,11 @@ def pages() -> dict[Path, str]:
     measured = HERE.parent / "benchmarks" / "results.json"
     if measured.exists():
         speeds = json.loads(measured.read_text(encoding="utf-8"))
-        sizes = json.loads((measured.parent / "scale.json").read_text(encoding="utf-8"))
-        out[HERE / "speed.md"] = speed.page(speeds, table) + "\n" + speed.size(sizes, table)
+        sizes, served = (
+            json.loads((measured.parent / name).read_text(encoding="utf-8")) for name in ("scale.json", "serve.json")
+        )
+        parts = [speed.page(speeds, table), speed.size(sizes, table), speed.serving(served, table)]
+        out[HERE / "speed.md"] = "\n".join(filter(None, parts))
         out[HERE / "images" / "speed.svg"] = speed.picture(speeds)
     return out
 

@@ -77,6 +77,29 @@ def size(rows: Sequence[Row], table: Table) -> str:
     )
 
 
+def serving(rows: Sequence[Row], table: Table) -> str:
+    """The section on serving: requests a second and latencies of a large catalogue, beside another server's."""
+    if not rows:
+        return ""
+    body: list[list[object]] = [
+        [
+            r["who"], r["case"], r["connections"], f"{r['rps']:,.0f}", f"{r['p50']:,.1f} ms", f"{r['p99']:,.1f} ms",
+            "" if r.get("recall") is None else f"{r['recall']:.3f}",
+        ]
+        for r in rows
+    ]  # fmt: skip
+    loads = [r["load"] for r in rows]
+    return (
+        "## Serving a million items\n\nVectors of width 64 over HTTP, ten items a request, measured by wrk on the same machine: "
+        "`python benchmarks/serve.py --catalogue 1000000 --index exact --index ivf`, and `benchmarks/serve_peer.py` for Chroma, which "
+        "holds the same vectors in its graph. Oakum looks a person up, leaves out what they had and names the items; Chroma is handed "
+        "the person's vector. A filter is on the price and lets a tenth or a hundredth of the items pass. Recall is of the exact ten. "
+        f"Load of the machine before each run: {min(loads):.1f} to {max(loads):.1f}; {rows[0]['date']}.\n\n"
+        + table(["server", "filter", "connections", "requests/s", "half within", "99 % within", "recall@10"], body)
+        + "\n"
+    )
+
+
 def share(value: float | None) -> str:
     """Of the limit, in per cent; two digits are enough."""
     return "" if value is None else f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.2g} %"

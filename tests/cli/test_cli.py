@@ -79,6 +79,11 @@ def test_fit_evaluate_recommend(log: Path, model: Path, tmp_path: Path) -> None:
     assert "popular" in lists[2]["fallback"]
     owned = set(frame.filter(pl.col("user_id") == "u000003")["item_id"])
     assert not owned & {x["item"] for x in lists[0]["items"]}
+    some = sorted(set(frame["item_id"]) - {"i000001"})[3:6]
+    few = f"item_id in {json.dumps(some)}"
+    chosen = json.loads(oakum("recommend", model, "--history", "i000001", "--filter", few, "--json").stdout)
+    assert {i["item"] for i in chosen[0]["items"]} == set(some)
+    assert "nothing" in oakum("recommend", model, "--history", "i000001", "--filter", "nothing < 3", code=2).stderr
     one = json.loads(oakum("recommend", model, "--history", "i000001,i000002", "--k", 3, "--json").stdout)
     assert len(one[0]["items"]) == 3
 

@@ -25,6 +25,9 @@ def run(
     k: Annotated[int, typer.Option(help="Items a list.")] = 10,
     allow: Annotated[str, typer.Option(help="Only these items, separated by commas.")] = "",
     deny: Annotated[str, typer.Option(help="Never these items, separated by commas.")] = "",
+    choose: Annotated[
+        str, typer.Option("--filter", help="Only items that fulfil this, as 'price < 10 and category in [\"drum\"]'.")
+    ] = "",
     context: Annotated[list[str], typer.Option(help="name=value of a context column, where the system reads it.")] = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -38,6 +41,8 @@ def run(
     fitted = store.load(model)
     parts = lambda text: [p.strip() for p in text.split(",") if p.strip()]
     options: dict[str, Any] = {"text": text, "k": k, "allow": parts(allow) or None, "deny": parts(deny) or None}
+    if choose:
+        options["where"] = fitted.choice(choose)
     if context:
         options["context"] = settings(context)
     if users is None:

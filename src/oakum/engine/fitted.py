@@ -175,6 +175,18 @@ class Fitted:
             settings["queries"] = self.scorer.query_vectors(self.queries(some))
         return build(self.scorer.item_vectors(), kind, **settings)
 
+    def choice(self, expression: str) -> Filter:
+        """The items that an expression chooses by item_id and the columns saved with the model, as the filter that
+        `recommend` takes: `price < 10 and category in ["drum"]`; see `oakum.data.expressions`.
+
+        Raises `ParameterError` where it cannot be read or names a column that the model has not.
+        """
+        from oakum.data.expressions import Expression
+
+        names = pl.Series("item_id", [str(i) for i in self.items.ids.to_list()], dtype=pl.String)
+        table = names.to_frame() if self.item_table is None else self.item_table.with_columns(names)
+        return Filter(allow=np.flatnonzero(Expression.parse(expression).mask(table)).astype(np.int32))
+
     def _suits(self, index: Any) -> None:
         """Refuse an index over other vectors; looked at once an index."""
         if index in self._suited:
@@ -208,7 +220,7 @@ class Fitted:
         unknown ids in a history are ignored and named in "ignored", or refused where the system says so
         (`Spec.unknown_ids`). With a `seed`, models that explore draw their lists. context: values of context columns by
         name, the same for all requests, for systems that read them (those that predict rows). where: a filter in codes
-        (what `Attributes.filter` makes of a condition), on top of the others. index: searched in place of all scores;
+        (what `choice` makes of an expression, `Attributes.filter` of a condition), on top of the others. index: searched in place of all scores;
         lists that a filter shortens are still `k` long where so many pass.
         """
         if text is not None:
