@@ -243,7 +243,7 @@ def catalogue(folder: Path, items: int) -> tuple[Path, Cases]:
     data = simulate(Market(users=50_000, items=items, events=4 * items, skew=0), seed=1)
     model = folder / f"ials-{items}"
     if not model.exists():
-        store.save(fit("ials", data, embedding_dim=64, epochs=2), model)
+        store.save(fit("ials", data, embedding_dim=64, epochs=4, l2=1e-4), model)
     price = data.tables["items"]["price"]
     limits = {share: float(price.quantile(share) or 0.0) for share in (0.1, 0.01)}
     ask = {"user_id": USER, "k": 10}

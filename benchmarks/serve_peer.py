@@ -44,6 +44,8 @@ def main() -> None:
     queries = fitted.queries(np.arange(chosen.queries, dtype=np.int32))
     people, items = fitted.model.query_vectors(queries), fitted.model.item_vectors()
     people = people[np.isfinite(people).all(1)]  # who has no event has no vector
+    # Of lengths about one, which changes no order: a distance of one minus a tiny product would have lost its digits.
+    people, items = (x / np.nanmean(np.linalg.norm(x, axis=1)) for x in (people, items))
     known = np.flatnonzero(np.isfinite(items).all(1))[: chosen.items]
     if fitted.item_table is None:
         sys.exit("The model has no table of items, so there is no price to filter by.")
