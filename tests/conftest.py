@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     for _pool, _threads in {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}.items():
         os.environ.setdefault(_pool, _threads)
+
+# A run in the background of a shell is started deaf to interrupts; what is tested here is how they are heard.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _data_dir() -> Path | None:
