@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -36,14 +37,10 @@ def test_every_row_is_done_once(n: int, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_thread_may_be_told_to_stay_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spread, "cores", lambda: 8)
-    found: list[int] = []
-
-    def work() -> None:
-        spread.keep_to_one()
-        found.append(spread.most())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert found == [1]
+    with spread.by_itself():
+        with spread.by_itself():
+            assert spread.most() == 1
+        assert spread.most() == 1
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(spread.most).result() == 8
     assert spread.most() == 8

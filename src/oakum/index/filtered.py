@@ -15,12 +15,14 @@ from oakum.errors import MissingExtra, ModelFileError, ParameterError
 from oakum.index.base import Floats, Found, Geometry, Metric, Passing, recall_of
 from oakum.index.hnsw import HNSW, complete
 from oakum.index.ivf import IVF
+from oakum.kernels.spread import by_itself
 from oakum.seeds import generator
 
 Way = Literal["exact", "graph blind", "graph inside", "lists"]
 SHARES = (1.0, 0.5, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 WIDTHS = (32, 64, 128, 256, 512)  # beams tried
 PROBES = (4, 8, 16, 32, 64, 128)  # lists tried
+GRAPH_ITEMS = 250_000  # a graph over more takes minutes to build, each time that a model is loaded
 SMALL = 4096  # vectors up to here are always scanned: a miss would buy less than what the clock can tell
 TOGETHER = 64  # requests that share a filter and come at once, when it is measured
 #: What costs are measured by: the own thread's time, which a busy machine does not stretch, where it is fine enough.
@@ -84,13 +86,13 @@ class Planned:
         threads: int = 1,
         seed: int = 0,
     ) -> Planned:
-        """Build and measure. queries: what will be asked (default: some of the items). graph None: where faiss is there;
-        True raises `MissingExtra` where it is not."""
+        """Build and measure. queries: what will be asked (default: some of the items). graph None: where faiss is there and
+        there are at most `GRAPH_ITEMS` items; True builds it for any number, and raises `MissingExtra` without faiss."""
         if not 0 < target <= 1:
             raise ParameterError(f"target must be in (0, 1]. Got {target}.")
         own = Geometry(vectors, metric)
         made: HNSW | None = None
-        if graph is not False:
+        if graph or (graph is None and own.size <= GRAPH_ITEMS):
             try:
                 made = HNSW(own, neighbours=neighbours, ef_build=ef_build, threads=threads)
             except MissingExtra:
@@ -194,7 +196,11 @@ class Planned:
     def calibrate(
         self, queries: Floats | None = None, *, shares: Sequence[float] = SHARES, seed: int = 0
     ) -> tuple[Measure, ...]:
-        """Recall and time of every way on these vectors; see `Measure`."""
+        """Recall and time of every way on these vectors, on one core; see `Measure`."""
+        with by_itself():
+            return self._calibrated(queries, shares, seed)
+
+    def _calibrated(self, queries: Floats | None, shares: Sequence[float], seed: int) -> tuple[Measure, ...]:
         own, rng = self.geometry, generator(seed, "calibration")
         if queries is None:
             rows = rng.choice(own.size, min(TOGETHER, own.size), replace=False)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -18,9 +19,15 @@ WORTH = 2e8
 _here = threading.local()
 
 
-def keep_to_one() -> None:
-    """From now on this thread runs kernels by itself: many requests at once are worth more than one spread out."""
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """Within it this thread runs kernels by itself, so that a clock of this thread sees all that they cost."""
+    before = getattr(_here, "one", False)
     _here.one = True
+    try:
+        yield
+    finally:
+        _here.one = before
 
 
 @lru_cache(maxsize=1)
