@@ -82,7 +82,7 @@ def fixed(*arrays: NDArray[Any]) -> list[NDArray[Any]]:
     return out
 
 
-def spread(run: Callable[[int, int], Any], stretches: list[tuple[int, int]]) -> None:
+def spread(run: Callable[[int, int], None], stretches: list[tuple[int, int]]) -> None:
     """`run(low, high)` for every stretch, on threads where there are several; `run` must release the interpreter lock and
     write to its own rows alone, so results do not depend on the threads."""
     if len(stretches) == 1:

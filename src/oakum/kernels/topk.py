@@ -13,6 +13,7 @@ and neither threads nor the other items change a bit.
 from __future__ import annotations
 
 from functools import lru_cache, partial
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -47,24 +48,7 @@ def tie_ranks(num_items: int) -> Ids:
 
 @njit(cache=True, nogil=True)
 def _search(  # type: ignore[no-untyped-def]
-    queries,
-    table,
-    d,
-    rows,
-    some,
-    beside,
-    k,
-    ties,
-    offsets,
-    excluded,
-    alone,
-    group,
-    found,
-    values,
-    low,
-    high,
-    start,
-    stop,
+    queries, table, d, rows, some, beside, k, ties, offsets, barred, alone, group, found, values, low, high, start, stop
 ):
     """The best k of the places low … high - 1 for the queries start … stop - 1 (the only one, where it is `alone`); see `topk`.
 
@@ -106,7 +90,7 @@ def _search(  # type: ignore[no-untyped-def]
             if g < n:
                 shut_at[g] = offsets[first + g] - offsets[first]
                 shut_end[g] = offsets[first + g + 1] - offsets[first]
-                rising(excluded, offsets[first + g], offsets[first + g + 1], shut[shut_at[g] : shut_end[g]])
+                rising(barred, offsets[first + g], offsets[first + g + 1], shut[shut_at[g] : shut_end[g]])
         for p in range(low, high, ITEMS):
             here = min(ITEMS, high - p)
             real = (1 << here) - 1  # the last panel repeats a row
@@ -302,41 +286,21 @@ def topk(
     k = min(k, total)
     group = QUERIES * max(8, min(170, CACHE_BYTES // (QUERIES * (4 * d + 12 * (2 * k + 32)))))
     asked, table, rows, own, offsets, shut = fixed(asked, table, rows, own, *_shut(exclude, len(asked)))
-    alone = len(asked) == 1
     search = partial(
-        _search,
-        asked.reshape(-1),
-        table.reshape(-1),
-        d,
-        rows,
-        some,
-        beside or not some,
-        k,
-        own,
-        offsets,
-        shut,
-        alone,
-        group,
-    )
+        _search, asked.reshape(-1), table.reshape(-1), d, rows, some, beside or not some, k, own, offsets, shut,
+        len(asked) == 1, group,
+    )  # fmt: skip
     cuts = _cuts(len(asked), total, d)
-    if len(cuts) < 3:
+    if len(cuts) == 2:
         stretches = even(len(asked), len(asked) * total * d, worth=DENSE, least=FEW)
         spread(partial(search, found, values.view(np.int32), 0, total), stretches)
         return found, values
-    made = [_answers(len(asked), k) for _ in cuts[1:]]
-    spread(
-        lambda low, high: [
-            search(made[at][0], made[at][1].view(np.int32), cuts[at], cuts[at + 1], 0, len(asked))
-            for at in range(low, high)
-        ],
-        [(at, at + 1) for at in range(len(made))],
-    )
-    _merge(
-        np.stack([i for i, _ in made]),
-        np.stack([v.view(np.int32) for _, v in made]),
-        k,
-        own,
-        found,
-        values.view(np.int32),
-    )
+    parts = np.full((len(cuts) - 1, *found.shape), -1, np.int32)
+    bits = np.zeros_like(parts)
+
+    def part(at: int, _: int) -> None:
+        search(parts[at], bits[at], cuts[at], cuts[at + 1], 0, len(asked))
+
+    spread(part, list(pairwise(range(len(cuts)))))
+    _merge(parts, bits, k, own, found, values.view(np.int32))
     return found, values
