@@ -6,17 +6,19 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import sparse
 
 from oakum.data.interactions import Interactions
 from oakum.data.ragged import Ids, Ragged
 from oakum.data.vocabulary import Vocabulary
 from oakum.errors import DataError
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 @dataclass(frozen=True, slots=True)

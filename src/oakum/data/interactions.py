@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from oakum.data.ragged import Ids, Ragged
 from oakum.errors import DataError
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _BLOCK = 1 << 16
 MANY = 500_000  # events from which on linear kernels repay that they must be loaded; results are the same
@@ -212,6 +214,8 @@ class Interactions:
             from oakum.data.grouping import binary_matrix
 
             return binary_matrix(self.users, self.items, num_users, num_items)
+        from scipy import sparse
+
         data = np.ones(len(self), np.float32)
         if weights == "value" and self.values is not None:
             data = self.values

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Ids = NDArray[np.int32]
 
@@ -127,6 +129,8 @@ class Ragged:
 
     def matrix(self, num_items: int, *, counts: bool = False) -> sparse.csr_matrix:
         """CSR [n, num_items] of ones (or of counts); duplicates merged, columns sorted."""
+        from scipy import sparse  # where a matrix is made, not before: a third of what importing would cost
+
         ones = np.ones(len(self.items), np.float32)
         out = sparse.csr_matrix((ones, (self.owners(), self.items)), shape=(len(self), num_items), dtype=np.float32)
         if not counts:

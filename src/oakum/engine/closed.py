@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from oakum.data import Dataset, Filter, Ids, Interactions, Queries, Ranking, Schema
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 class ClosedForm:
@@ -127,4 +129,6 @@ def pack(name: str, matrix: sparse.csr_matrix) -> dict[str, NDArray[Any]]:
 def unpack(name: str, state: Mapping[str, NDArray[Any]], n: int) -> sparse.csr_matrix:
     """The inverse of `pack`."""
     parts = (state[f"{name}_data"], state[f"{name}_indices"], state[f"{name}_indptr"])
+    from scipy import sparse
+
     return sparse.csr_matrix(parts, shape=(n, n))
