@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from oakum.data import Dataset, Filter, Interactions, Queries, Ragged, Ranking
+from oakum.data import Dataset, Filter, Interactions, Queries, Ranking
+from oakum.data.interactions import distinct_pairs
 from oakum.data.rows import labels_of
 from oakum.engine.closed import Predicts
 from oakum.engine.fitted import Fitted
@@ -119,19 +120,17 @@ def answers_to(fitted: Fitted, data: Dataset, k: int) -> Answers:
     extra = np.flatnonzero(items < 0)
     place = items.copy()
     place[extra] = len(fitted.items) + np.arange(len(extra))
-    pairs = np.unique(np.stack([log.users.astype(np.int64), place[log.items].astype(np.int64)], 1), axis=0)
+    pairs = distinct_pairs(log.users, place[log.items], data.num_users, len(fitted.items) + len(extra))
     owners = fitted.histories.take(users)
     seen = owners.matrix(len(fitted.items) + len(extra))
-    fresh = ~contains(seen, pairs[:, 0].astype(np.int32), pairs[:, 1].astype(np.int32))
-    pairs = pairs[fresh]
-    asked = np.unique(pairs[:, 0])
+    fresh = ~contains(seen, pairs.owners().astype(np.int32), pairs.items)
+    pairs = pairs.keep(fresh)
+    asked = np.flatnonzero(pairs.lengths)
     if not len(asked):
         raise ProtocolError(
             "Every test event repeats a training event of the same user; there is nothing left to find."
         )
-    counts = np.bincount(np.searchsorted(asked, pairs[:, 0]), minlength=len(asked))
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    truth = Truth(asked.astype(np.int32), Ragged(offsets, pairs[:, 1].astype(np.int32)), owners.take(asked))
+    truth = Truth(asked.astype(np.int32), pairs.take(asked), owners.take(asked))
     if fitted.candidates is not None:  # an unknown item may be of the target domain
         truth = truth.within(np.concatenate([fitted.candidates, place[extra]]).astype(np.int32))
         if not len(truth):

@@ -10,8 +10,9 @@ from scipy import sparse
 
 from oakum.data import Interactions
 from oakum.data import interactions as module
-from oakum.data.grouping import binary_matrix, contained, grouped_order
+from oakum.data.grouping import contained, grouped_order
 from oakum.data.interactions import by_user, rising
+from oakum.errors import DataError
 from oakum.splits.protocol import contains
 
 
@@ -49,12 +50,14 @@ def test_events_without_an_owner_are_left_out() -> None:
     assert offsets.tolist() == [0, 1, 3]
 
 
-@given(logs())
+@given(logs(), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_the_matrix_is_scipys(log: Interactions) -> None:
-    ours = binary_matrix(log.users, log.items, 41, 43)
-    ones = np.ones(len(log), np.float32)
-    theirs = sparse.csr_matrix((ones, (log.users, log.items)), shape=(41, 43))
+def test_the_matrix_is_scipys(log: Interactions, long: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MANY", 1 if long else 10**9)
+        ours = log.matrix(41, 43)
+    one = np.ones(len(log), np.float32)
+    theirs = sparse.csr_matrix((one, (log.users, log.items)), shape=(41, 43))
     theirs.data[:] = 1
     theirs.sort_indices()
     assert ours.indptr.tolist() == theirs.indptr.tolist()
@@ -69,6 +72,44 @@ def test_the_matrix_is_scipys(log: Interactions) -> None:
     asked = contained(ours, log.users, other)
     assert asked.tolist() == [bool(ours[u, i]) for u, i in zip(log.users, other, strict=True)]
     assert asked.tolist() == contains(theirs, log.users, other).tolist()
+
+
+@given(
+    st.integers(0, 400),
+    st.sampled_from([1, 2, 7, 200, 2**9, 2**20, 2**31 - 1]),
+    st.integers(1, 60),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=80, deadline=None)
+def test_distinct_items_are_those_of_sets(n: int, num_items: int, num_users: int, seed: int) -> None:
+    """Rows long and short, few items and many, events that lack a user or an item; the short way and the long one."""
+    rng = np.random.default_rng(seed)
+    users = rng.integers(-1, num_users, n).astype(np.int32)
+    items = rng.integers(-1, num_items, n).astype(np.int32)
+    sets = [
+        sorted({int(i) for u, i in zip(users, items, strict=True) if u == own and i >= 0}) for own in range(num_users)
+    ]
+    log = Interactions(users, items)
+    for many in (0, 10**9):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "MANY", many)
+            found = log.pairs(num_users, num_items)
+        assert [found.row(u).tolist() for u in range(num_users)] == sets
+        assert (found.offsets.dtype, found.items.dtype) == (np.int64, np.int32)
+
+
+def test_codes_beyond_the_vocabulary_are_refused() -> None:
+    log = Interactions(np.array([0, 2], np.int32), np.array([1, 1], np.int32))
+    with pytest.raises(DataError, match="the user code 2 where there are 2 of them"):
+        log.pairs(2, 2)
+    with pytest.raises(DataError, match="the item code 1 where there are 1 of them"):
+        log.matrix(3, 1)
+
+
+def test_a_log_that_lies_by_user_is_not_copied() -> None:
+    log = Interactions(np.array([0, 0, 2], np.int32), np.array([4, 1, 1], np.int32))
+    assert np.shares_memory(log.histories(3).items, log.items)
+    assert [log.histories(3).row(u).tolist() for u in range(3)] == [[4, 1], [], [1]]
 
 
 @given(logs())

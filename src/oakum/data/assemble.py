@@ -27,7 +27,7 @@ from oakum.data.columns import Roles, guess, plain
 from oakum.data.filling import count_up, merged, whole
 from oakum.data.interactions import Interactions
 from oakum.data.issues import Issue, Judge
-from oakum.data.ragged import Ids
+from oakum.data.ragged import Ids, Ragged
 from oakum.data.readers.table import Mistyped, Table
 from oakum.data.vocabulary import Vocabulary
 
@@ -37,11 +37,12 @@ _FIELDS = 200  # more context columns than this are features, not context
 
 @dataclass
 class Coded:
-    """Events of one or more tables over one vocabulary."""
+    """Events of one or more tables over one vocabulary, and the distinct pairs of the first where it has any."""
 
     parts: list[Interactions]
     users: Vocabulary
     items: Vocabulary
+    pairs: Ragged | None
     notes: list[str]
 
 
@@ -83,29 +84,21 @@ def assemble(tables: Sequence[Table], given: Mapping[str, str | None], judge: Ju
             judge.fail(Issue(tables[0].where, found, cure, column=getattr(read[0], role).name))
         vocabularies.append(vocabulary)
         codes.append(coded)
-    both = len(vocabularies[0]) > 0 and len(vocabularies[1]) > 0
-    rows = np.empty(read[0].rows, np.int64)  # the row ids, whose memory serves for counting first
-    twice = _repeated(codes[0][0], codes[1][0], len(vocabularies[1]), rows) if both else 0
     parts, start = [], 0
     for n, taken in enumerate(read):
-        rows = rows if n == 0 else np.empty(taken.rows, np.int64)
+        rows = np.empty(taken.rows, np.int64)
         count_up(rows, start)
         parts.append(taken.events(codes[0][n], codes[1][n], rows, notes))
         start += taken.rows
-    if twice:
+    sizes = len(vocabularies[0]), len(vocabularies[1])
+    pairs = parts[0].pairs(*sizes) if min(sizes) else None
+    if pairs is not None and len(pairs.items) < len(parts[0]):
         notes.append(
-            f"{twice:,} of {len(parts[0]):,} rows repeat a user and item of an earlier row: all are kept as "
+            f"{len(parts[0]) - len(pairs.items):,} of {len(parts[0]):,} rows repeat a user and item of an earlier row: all are kept as "
             "events, and "
             "models of who had what merge them."
         )
-    return Coded(parts, vocabularies[0], vocabularies[1], list(dict.fromkeys(notes)))
-
-
-def _repeated(users: Ids, items: Ids, num_items: int, spare: NDArray[np.int64]) -> int:
-    if len(users) and min(users.min(), items.min()) < 0:
-        known = (users >= 0) & (items >= 0)
-        return repeated_pairs(users[known], items[known], num_items)
-    return repeated_pairs(users, items, num_items, spare)
+    return Coded(parts, vocabularies[0], vocabularies[1], pairs, list(dict.fromkeys(notes)))
 
 
 @contextmanager
@@ -198,11 +191,12 @@ class Taken:
             else:
                 context[_free_name(plain(name) or name, context)] = kept
         log = Interactions(users, items, values, moments, rows, context)
-        known = np.ones(self.rows, bool)
-        for cells, coded in ((self.user, users), (self.item, items)):
-            if cells is not None:
-                known &= coded >= 0
-        return log if known.all() else log.take(known)
+        unknown = [
+            coded < 0
+            for cells, coded in ((self.user, users), (self.item, items))
+            if cells is not None and len(coded) and coded.min() < 0
+        ]
+        return log.take(~np.logical_or.reduce(unknown)) if unknown else log
 
 
 def _holds_ids(table: Table, name: str, kind: pl.DataType, role: str, judge: Judge) -> bool:
@@ -225,7 +219,7 @@ def _plan(
 ) -> tuple[Roles, list[str]]:
     """The roles of a table's columns and the context columns worth reading."""
     schema = table.schema()
-    sample = table.sample() if not table.named or table.loose is not None else None
+    sample = None if table.named else table.sample
     roles = guess(schema, given, table.where, known=table.roles, named=table.named, by_place=by_place, sample=sample)
     notes.extend([*table.notes, *roles.notes])
     free = [c for c in schema if c not in roles.used()]
@@ -236,7 +230,7 @@ def _plan(
             continue
         fit = fit_for_field(schema[column])
         if fit and schema[column] == pl.String and not roles.labelled:
-            fit = _few_values(table, column, sample)
+            fit = _few_values(table, column)
         (fields if fit else dropped).append(column)
     if len(fields) > _FIELDS:
         notes.append(
@@ -248,10 +242,10 @@ def _plan(
     return roles, fields
 
 
-def _few_values(table: Table, column: str, sample: pl.DataFrame | None) -> bool:
+def _few_values(table: Table, column: str) -> bool:
     """Whether the first rows leave it possible that a text column is a category."""
-    if sample is not None:
-        return sample[column].n_unique() < 0.9 * DISTINCT
+    if not table.named or table.loose is not None:
+        return table.sample[column].n_unique() < 0.9 * DISTINCT
     with table.guarded():
         head = table.frame.select(pl.col(column)).head(100_000).select(pl.col(column).n_unique()).collect()
     return int(head.item()) < DISTINCT

@@ -94,11 +94,11 @@ def _span_limit(rows: int) -> int:
     return max(1 << 20, 4 * rows)
 
 
-def repeated_pairs(users: Ids, items: Ids, num_items: int, keys: NDArray[np.int64] | None = None) -> int:
-    """How many rows repeat a (user, item) pair that an earlier row holds. keys: memory for as many int64, overwritten."""
+def repeated_pairs(users: Ids, items: NDArray[np.integer], num_items: int) -> int:
+    """How many rows repeat a (user, item) pair that an earlier row holds."""
     if len(users) < 2:
         return 0
-    keys = np.multiply(users, num_items, out=keys, dtype=np.int64)
+    keys = np.multiply(users, num_items, dtype=np.int64)
     keys += items
     keys.sort()
     return sum(

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from oakum.data.interactions import Interactions
+from oakum.data.interactions import Interactions, ones
 from oakum.data.ragged import Ids, Ragged
 from oakum.data.vocabulary import Vocabulary
 from oakum.errors import DataError
@@ -105,15 +105,20 @@ class Dataset:
         return len(self.users) > 0 and len(self.items) > 0
 
     @cached_property
-    def matrix(self) -> sparse.csr_matrix:
-        """Binary CSR [users, items], float32, duplicates merged. Shared: do not write to it."""
+    def pairs(self) -> Ragged:
+        """The distinct items of each user, rising. Shared: do not write to it."""
         if not self.has_pairs:
             absent = "users" if not len(self.users) else "items"
             raise DataError(
                 f"'{self.name}' has no {absent}: its rows say what happened, not who had what. Name the columns when "
                 "reading (user=NAME, item=NAME), or use a system that predicts rows."
             )
-        return self.interactions.matrix(self.num_users, self.num_items)
+        return self.interactions.pairs(self.num_users, self.num_items)
+
+    @cached_property
+    def matrix(self) -> sparse.csr_matrix:
+        """Binary CSR [users, items], float32, duplicates merged. Shared: do not write to it."""
+        return ones(self.pairs, self.num_items)
 
     @cached_property
     def histories(self) -> Ragged:
@@ -123,12 +128,19 @@ class Dataset:
     @cached_property
     def item_counts(self) -> NDArray[np.int64]:
         """Distinct users of each item, int64 [items]."""
-        return np.bincount(self.matrix.indices, minlength=self.num_items).astype(np.int64)
+        return np.bincount(self.pairs.items, minlength=self.num_items).astype(np.int64)
 
     @cached_property
     def user_counts(self) -> NDArray[np.int64]:
         """Distinct items of each user, int64 [users]."""
-        return np.diff(self.matrix.indptr).astype(np.int64)
+        return self.pairs.lengths
+
+    def with_pairs(self, pairs: Ragged | None) -> Dataset:
+        """The same, told its distinct pairs where they were found already."""
+        out = replace(self)
+        if pairs is not None:
+            out.__dict__["pairs"] = pairs
+        return out
 
     def with_interactions(self, interactions: Interactions) -> Dataset:
         """The same vocabularies, tables and relations over other events."""
@@ -166,7 +178,7 @@ class Dataset:
         """SHA-256 of the events, the ids, the tables and the relations: the identity that run records name."""
         sha = hashlib.sha256(self.interactions.digest().encode())
         for ids in (self.users.ids, self.items.ids):
-            sha.update("\x1f".join(map(str, ids.to_list())).encode())
+            sha.update(ids.cast(pl.String).str.join("\x1f").item().encode())
         for name in sorted(self.tables):
             sha.update(name.encode())
             sha.update(repr(self.tables[name].hash_rows(seed=1).to_list()).encode())

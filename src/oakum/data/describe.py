@@ -29,7 +29,7 @@ def describe(data: Dataset) -> dict[str, Any]:
     nobody = np.empty(0, np.int64)
     users = data.user_counts[data.user_counts > 0] if data.has_pairs else nobody
     items = np.sort(data.item_counts[data.item_counts > 0]) if data.has_pairs else nobody
-    n, pairs = len(items), data.matrix.nnz if data.has_pairs else len(log)
+    n, pairs = len(items), len(data.pairs.items) if data.has_pairs else len(log)
     out: dict[str, Any] = {
         "name": data.name,
         "events": len(log),

@@ -11,6 +11,8 @@ from scipy import sparse
 
 from oakum.data.interactions import rising
 
+SHORT = 24  # items of a row up to which insertion is quicker than counting
+
 
 @njit(cache=True, nogil=True)
 def _offsets(owners, n):  # type: ignore[no-untyped-def]
@@ -112,50 +114,103 @@ def _fixed(column: NDArray[Any]) -> NDArray[Any]:
 
 
 @njit(cache=True, nogil=True)
-def _columns(users, items, by_item, num_users):  # type: ignore[no-untyped-def]
-    """Distinct items of each user, ascending: events are laid by item, then by user."""
-    n = len(users)
-    place = by_item[:-1].copy()
-    people = np.empty(n, np.int32)
-    for e in range(n):
-        i = items[e]
-        people[place[i]] = users[e]
-        place[i] += 1
-    last = np.full(num_users, -1, np.int32)
-    counts = np.zeros(num_users + 1, np.int64)
-    for i in range(len(by_item) - 1):
-        for at in range(by_item[i], by_item[i + 1]):
-            u = people[at]
-            if last[u] != i:
-                last[u] = i
-                counts[u + 1] += 1
-    for u in range(num_users):
-        counts[u + 1] += counts[u]
-    place = counts[:-1].copy()
-    last[:] = -1
-    out = np.empty(counts[-1], np.int32)
-    for i in range(len(by_item) - 1):
-        for at in range(by_item[i], by_item[i + 1]):
-            u = people[at]
-            if last[u] != i:
-                last[u] = i
-                out[place[u]] = i
-                place[u] += 1
-    return counts, out
+def _starts(users, items, ends):  # type: ignore[no-untyped-def]
+    """Where each user's items start once they lie together, into `ends` [users + 1]; the length of the longest row."""
+    for e in range(len(users)):
+        if users[e] >= 0 and items[e] >= 0:
+            ends[users[e] + 1] += 1
+    longest = 0
+    for u in range(len(ends) - 1):
+        longest = max(longest, ends[u + 1])
+        ends[u + 1] += ends[u]
+    return longest
 
 
-def binary_matrix(
+@njit(cache=True, nogil=True)
+def _laid(users, items, ends, out):  # type: ignore[no-untyped-def]
+    """Lay the items by user; `ends` turns from where rows start into where they end."""
+    for e in range(len(users)):
+        u = users[e]
+        if u >= 0 and items[e] >= 0:
+            at = ends[u]
+            out[at] = items[e]
+            ends[u] = at + 1
+
+
+@njit(cache=True, nogil=True)
+def _by_digits(row, spare, width, digits):  # type: ignore[no-untyped-def]
+    """Sort a row by `digits` counting passes over as many digits of `width` bits, the lowest first."""
+    counts = np.empty((1 << width) + 1, np.int64)
+    mask = (1 << width) - 1
+    source, target = row, spare[: len(row)]
+    for digit in range(digits):
+        shift = digit * width
+        counts[:] = 0
+        for item in source:
+            counts[((item >> shift) & mask) + 1] += 1
+        for c in range(mask):
+            counts[c + 1] += counts[c]
+        for item in source:
+            c = (item >> shift) & mask
+            target[counts[c]] = item
+            counts[c] += 1
+        source, target = target, source
+    if digits & 1:
+        row[:] = source
+
+
+@njit(cache=True, nogil=True)
+def _tidied(ends, out, spare, width, digits):  # type: ignore[no-untyped-def]
+    """Sort each row, let repeats go, close the gaps; `ends` turns into where the rows start, with the end of the last."""
+    low = end = 0
+    for u in range(len(ends) - 1):
+        high = ends[u]
+        ends[u] = begin = end
+        if high - low > SHORT:
+            row = out[low:high]
+            falls = False
+            for at in range(1, len(row)):
+                falls |= row[at] < row[at - 1]
+            if falls:
+                _by_digits(row, spare, width, digits)
+        for at in range(low, high):  # by insertion: a short row, or one that is sorted by now
+            item, to = out[at], end
+            while to > begin and out[to - 1] > item:
+                to -= 1
+            if to > begin and out[to - 1] == item:
+                continue
+            for later in range(end, to, -1):
+                out[later] = out[later - 1]
+            out[to] = item
+            end += 1
+        low = high
+    ends[len(ends) - 1] = end
+
+
+@njit(cache=True, nogil=True)
+def _distinct(users, items, offsets, out, width, digits):  # type: ignore[no-untyped-def]
+    spare = np.empty(_starts(users, items, offsets), np.int32)
+    _laid(users, items, offsets, out)
+    _tidied(offsets, out, spare, width, digits)
+
+
+def distinct_items(
     users: NDArray[np.int32], items: NDArray[np.int32], num_users: int, num_items: int
-) -> sparse.csr_matrix:
-    """CSR [users, items] of ones, duplicates merged and columns sorted, as SciPy makes it of pairs."""
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The distinct items of each user, rising, and where each user's start; events without a user or an item are left out.
+
+    Time: two passes over the events and one over the rows, in which a row's sort stays within the nearest memory; memory:
+    the result.
+    """
     users, items = _fixed(users), _fixed(items)
-    offsets, columns = _columns(users, items, _offsets(items, num_items), num_users)
-    kind: Any = np.int32 if offsets[-1] < 2**31 else np.int64
-    out = sparse.csr_matrix((num_users, num_items), dtype=np.float32)
-    out.indptr, out.indices = offsets.astype(kind), columns.astype(kind, copy=False)
-    out.data = np.ones(len(columns), np.float32)
-    out.has_sorted_indices = out.has_canonical_format = True
-    return out
+    # half the bytes where they suffice: these are looked up at random
+    offsets: NDArray[Any] = np.zeros(num_users + 1, np.int32 if len(users) < 2**31 else np.int64)
+    out = np.empty(len(users), np.int32)
+    bits = max(1, (num_items - 1).bit_length())
+    digits = -(-bits // 8)
+    _distinct(users, items, offsets, out, -(-bits // digits), digits)
+    found = int(offsets[-1])
+    return offsets.astype(np.int64), out if found == len(out) else out[:found].copy()
 
 
 @njit(cache=True, nogil=True)

@@ -40,6 +40,35 @@ def by_user(users: Ids, *keys: NDArray[Any]) -> NDArray[np.int64]:
     return grouped_order(users, int(users.max()) + 1, tuple(signed))[0]
 
 
+def distinct_pairs(users: Ids, items: Ids, num_users: int, num_items: int) -> Ragged:
+    """The distinct items of each user, rising, of pairs in any order; those without a user or an item (-1) are left out."""
+    for name, codes, size in (("user", users, num_users), ("item", items, num_items)):
+        if len(codes) and codes.max() >= size:
+            raise DataError(f"There is the {name} code {codes.max()} where there are {size} of them.")
+    if len(users) >= MANY:
+        from oakum.data.grouping import distinct_items
+
+        return Ragged(*distinct_items(users, items, num_users, num_items))
+    known = (users >= 0) & (items >= 0)
+    keys = users[known].astype(np.int64) * num_items + items[known]
+    keys.sort()
+    keys = keys[np.diff(keys, prepend=-1) != 0]
+    offsets = np.searchsorted(keys, np.arange(num_users + 1, dtype=np.int64) * num_items)
+    return Ragged(offsets, (keys % max(1, num_items)).astype(np.int32))
+
+
+def ones(pairs: Ragged, num_items: int) -> sparse.csr_matrix:
+    """CSR [rows, num_items] float32 of ones at distinct items that rise in every row."""
+    from scipy import sparse
+
+    kind = np.int32 if len(pairs.items) < 2**31 else np.int64
+    out = sparse.csr_matrix((len(pairs), num_items), dtype=np.float32)
+    out.indptr, out.indices = pairs.offsets.astype(kind), pairs.items.astype(kind, copy=False)
+    out.data = np.ones(len(pairs.items), np.float32)
+    out.has_sorted_indices = out.has_canonical_format = True
+    return out
+
+
 def _frozen(array: Any, dtype: Any) -> Any:
     out = np.ascontiguousarray(array, dtype=dtype)
     if out is array and out.flags.writeable:
@@ -197,7 +226,7 @@ class Interactions:
         return by_user(self.users, *keys)
 
     def histories(self, num_users: int) -> Ragged:
-        """One row a user, oldest first (log order where there are no times)."""
+        """One row a user, oldest first (log order where there are no times). A log that lies so already is not copied."""
         order = self.order()
         offsets = np.zeros(num_users + 1, np.int64)
         if (self.users < 0).any():
@@ -205,23 +234,24 @@ class Interactions:
             np.cumsum(np.bincount(self.users[order], minlength=num_users), out=offsets[1:])
         else:
             np.cumsum(np.bincount(self.users, minlength=num_users), out=offsets[1:])
-        pick = lambda a: None if a is None else a[order]
-        return Ragged(offsets, self.items[order], pick(self.times), pick(self.values), self.rows[order])
+        index = slice(None) if len(order) == len(self) and rising(order) else order
+        pick = lambda a: None if a is None else a[index]
+        return Ragged(offsets, self.items[index], pick(self.times), pick(self.values), self.rows[index])
+
+    def pairs(self, num_users: int, num_items: int) -> Ragged:
+        """The distinct items of each user, rising; events without a user or an item are left out."""
+        return distinct_pairs(self.users, self.items, num_users, num_items)
 
     def matrix(self, num_users: int, num_items: int, *, weights: str = "binary") -> sparse.csr_matrix:
         """CSR [users, items] float32; `weights`: binary (duplicates merged), count (events) or value (summed)."""
-        if weights == "binary" and len(self) >= MANY and self.users.min() >= 0 and self.items.min() >= 0:
-            from oakum.data.grouping import binary_matrix
-
-            return binary_matrix(self.users, self.items, num_users, num_items)
+        if weights == "binary":
+            return ones(self.pairs(num_users, num_items), num_items)
         from scipy import sparse
 
         data = np.ones(len(self), np.float32)
         if weights == "value" and self.values is not None:
             data = self.values
         out = sparse.csr_matrix((data, (self.users, self.items)), shape=(num_users, num_items), dtype=np.float32)
-        if weights == "binary":
-            out.data[:] = 1.0
         out.sort_indices()
         return out
 

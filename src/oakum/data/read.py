@@ -146,7 +146,8 @@ def read_judged(
         edges, named = relations_of(wanted, coded.users, coded.items, judge, notes)
         frames.update(named)
     (log_,) = domains_from_log([log_], frames, len(coded.items), notes)
-    return Dataset(log_, coded.users, coded.items, frames, edges, name or own.name, tuple(notes))
+    data = Dataset(log_, coded.users, coded.items, frames, edges, name or own.name, tuple(notes))
+    return data.with_pairs(coded.pairs if len(tables) == 1 else None)
 
 
 def _tables_in(
@@ -264,5 +265,5 @@ def read_parts(
     frames.update(named)
     logs = domains_from_log(coded.parts, frames, len(coded.items), notes)
     label = name or set_name or tables[0].name
-    data = Dataset(logs[0], coded.users, coded.items, frames, edges, label, tuple(notes))
+    data = Dataset(logs[0], coded.users, coded.items, frames, edges, label, tuple(notes)).with_pairs(coded.pairs)
     return data, logs[-1], logs[1] if valid is not None else None

@@ -147,10 +147,9 @@ def truth_of(events: Interactions, history: Dataset, *, remove_seen: bool = True
     keep = np.ones(len(events), bool)
     if remove_seen and len(events):
         keep = ~np.asarray(contains(seen, events.users, events.items))
-    matrix = events.take(keep).matrix(history.num_users, history.num_items)
-    wanted = np.flatnonzero(np.diff(matrix.indptr))
-    matrix = matrix[wanted]
-    relevant = Ragged(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32))
+    pairs = events.take(keep).pairs(history.num_users, history.num_items)
+    wanted = np.flatnonzero(pairs.lengths)
+    relevant = pairs.take(wanted)
     at = None
     if events.times is not None:
         first = np.full(history.num_users, np.iinfo(np.int64).max)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,10 @@ class Table:
         with self.guarded():
             return dict(self.frame.collect_schema())
 
-    def sample(self, rows: int = 1000) -> pl.DataFrame:
-        """The first rows."""
-        return self._run(lambda frame: frame.head(rows).collect())
+    @cached_property
+    def sample(self) -> pl.DataFrame:
+        """The first thousand rows."""
+        return self._run(lambda frame: frame.head(1000).collect(engine="streaming"))
 
     def rows(self) -> int:
         """How many rows there are."""
