@@ -41,7 +41,7 @@ def test_codes_are_places_in_the_sorted_distinct_ids(
 ) -> None:
     left_out = np.array(data.draw(st.lists(st.integers(0, len(column) - 1), max_size=3, unique=True)), np.int64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(filling, "FEW", few)
+        patch.setattr(filling, "MANY", few)
         patch.setattr(filling, "_SPAN", span)
         patch.setattr(filling, "_BLOCK", 7)
         ids = IdColumn(3)
@@ -90,7 +90,7 @@ def test_batches_give_what_the_frame_gives(
         "jsonl": frame.write_ndjson,
     }[ending](path)
     whole = read(frame)
-    monkeypatch.setattr(filling, "FEW", few)
+    monkeypatch.setattr(filling, "MANY", few)
     data = read(path)
     assert data.digest == whole.digest
     assert data.users.ids.to_list() == sorted(set(frame["user_id"].to_list()))
@@ -120,7 +120,7 @@ def bad_rows() -> pl.DataFrame:
 
 @pytest.mark.parametrize("few", [0, 1000])
 def test_faulty_rows_can_be_left_out_and_it_is_said(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
-    monkeypatch.setattr(filling, "FEW", few)
+    monkeypatch.setattr(filling, "MANY", few)
     with pytest.raises(DataError, match=r"row 2.*'user': the user id is missing.*on_bad='drop'"):
         read(bad_rows())
     data = read(bad_rows(), on_bad="drop")

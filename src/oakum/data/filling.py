@@ -10,11 +10,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from oakum.data.coding import as_ids, codes_of, vocabulary_of
+from oakum.data.interactions import MANY
 from oakum.data.ragged import Ids
 
-FEW = 200_000  # rows that are held as they are: below it, coding in batches costs more than it saves
 _WIDE = 2**31 - 2  # differences that int32 holds
-_SPAN = 1 << 23  # a table of so many places is cheaper than hashing, even for few rows
+_SPAN = 1 << 23  # a bit for each of so many numbers is cheaper than hashing, even for few rows
+_SPARSE = 16  # bits a row up to which it stays so
 _BLOCK = 1 << 15
 
 
@@ -60,9 +61,9 @@ def count_up(out: NDArray[np.int64], start: int) -> None:
 class IdColumn:
     """Ids as int32 codes of their own ascending order, -1 where there is none.
 
-    Whole numbers are kept as differences from the first of them, which become codes at the end by a table lookup; numbers
-    that lie further apart, and text, are looked up in a hash table as they come. Other kinds, and few rows, are held as
-    they are and coded by `coding`.
+    Whole numbers are kept as differences from the first of them, which become codes at the end by a bit for each number
+    between them; numbers that lie further apart, and text, are looked up in a hash table as they come. Other kinds, and few
+    rows, are held as they are and coded by `coding`.
     """
 
     def __init__(self, room: int) -> None:
@@ -80,7 +81,7 @@ class IdColumn:
         self._held.append(part)
         kind = part.dtype
         plain = (kind.is_integer() and kind not in (pl.UInt64, pl.Int128, pl.UInt128)) or kind == pl.String
-        if plain and self.rows >= FEW:
+        if plain and self.rows >= MANY:
             self._way = _Words(self._room) if kind == pl.String else _Numbers(self._room)
             for held in self._held:
                 self._way.add(held)
@@ -166,50 +167,25 @@ class _Numbers:
             self.words.code(block.astype(np.int64) + base, block)
 
     def finish(self) -> tuple[Ids, pl.Series]:
+        from oakum.data import marks
+
         codes = self.buffer.array
-        gaps = np.concatenate(self.gaps) if self.gaps else None
         if self.base is None:
             codes[:] = -1
             return codes, pl.Series("id", [], dtype=pl.Int64)
         span = self.high - self.low + 1
-        if self.words is None and span > max(_SPAN, 2 * len(codes)):
+        if self.words is None and span > max(_SPAN, _SPARSE * len(codes)):
             self._widen()
         if self.words is None:
-            return self._looked_up(codes, span, gaps)
-        known, used = self.words.known, np.ones(self.words.count, bool)
-        if gaps is not None:
+            ids = marks.places(codes, self.low - self.base, self.high - self.base) + self.base
+        else:
+            order = np.argsort(self.words.known, kind="stable")
+            ids, place = self.words.known[order], np.empty(len(order), np.int32)
+            place[order] = np.arange(len(order), dtype=np.int32)
+            replaced(codes, place)
+        for gaps in self.gaps:  # until here they held a number that is there anyway
             codes[gaps] = -1
-            used = np.zeros(self.words.count + 1, bool)
-            used[codes] = True
-            used = used[:-1]
-        order = np.argsort(known, kind="stable")
-        order = order[used[order]]
-        place = np.full(self.words.count, -1, np.int32)
-        place[order] = np.arange(len(order), dtype=np.int32)
-        return replaced(codes, place), pl.Series("id", known[order], dtype=pl.Int64)
-
-    def _looked_up(self, codes: Ids, span: int, gaps: NDArray[np.int64] | None) -> tuple[Ids, pl.Series]:
-        assert self.base is not None
-        shift = self.base - self.low
-        there = np.zeros(span, bool)
-        if gaps is not None:
-            kept = np.ones(len(codes), bool)
-            kept[gaps] = False
-        for start in range(0, len(codes), _BLOCK):  # NumPy looks up far faster by its own kind of integers
-            at = codes[start : start + _BLOCK].astype(np.intp)
-            at += shift
-            there[at if gaps is None else at[kept[start : start + _BLOCK]]] = True
-        ids = np.flatnonzero(there)
-        place = np.empty(span, np.int32)
-        place[ids] = np.arange(len(ids), dtype=np.int32)
-        for start in range(0, len(codes), _BLOCK):
-            block = codes[start : start + _BLOCK]
-            at = block.astype(np.intp)
-            at += shift
-            np.take(place, at, out=block, mode="clip")
-        if gaps is not None:
-            codes[gaps] = -1
-        return codes, pl.Series("id", ids + self.low, dtype=pl.Int64)
+        return codes, pl.Series("id", ids, dtype=pl.Int64)
 
 
 class _Words:
