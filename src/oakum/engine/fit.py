@@ -58,7 +58,7 @@ def fit(
         raise DataError(f"There is nothing to learn from: the training part of '{train.name}' has no events.")
     check(spec, train)
     progress = progress or Silent()
-    record = Record(system=spec.to_json(), data=train.digest, data_name=train.name, seed=seed)
+    record = Record(system=spec.to_json(), data_name=train.name, seed=seed)
     schema = schema_of(spec, train)
     began = time.monotonic()
     try:

@@ -27,20 +27,46 @@ class Fitted:
     """Model, ids, training histories and run record.
 
     `recommend` speaks the log's own ids; `rank` and `score` speak codes. Nothing here trains; `refresh` reads new
-    events and keeps the weights.
+    events and keeps the weights. The training data, which cannot change, stay at hand for what is made of them when it is
+    asked for: histories, counts and the digest of the record.
     """
 
     def __init__(self, spec: Spec, model: Any, schema: Schema, data: Dataset, record: Record) -> None:
-        self.spec, self.model, self.schema, self.record = spec, model, schema, record
+        self.spec, self.model, self.schema = spec, model, schema
+        self._record, self._data = record, data
         self.users: Vocabulary = data.users
         self.items: Vocabulary = data.items
-        self.histories: Ragged = _past(model, data)
-        self.item_counts: NDArray[np.int64] = data.item_counts if data.has_pairs else _rows_of_items(data)
         self._suited: WeakSet[Any] = WeakSet()  # indexes over these very vectors
         self.plugins: tuple[Any, ...] = ()  # what trained along, for whoever wants to look at it; never saved
         self.step: Any = None  # the plan's step as it ended (a federation: what server and clients kept); never saved
         self.guards: tuple[tuple[Any, Any], ...] = ()  # (defence, scorer) of every third door, innermost first; saved
         self.item_table: pl.DataFrame | None = data.tables.get("items")  # one row a code: what filters may ask for
+
+    @property
+    def record(self) -> Record:
+        """What ran, on which data: their digest is worked out when the record is first looked at."""
+        if not self._record.data:
+            self._record.data = self._data.digest
+        return self._record
+
+    @cached_property
+    def histories(self) -> Ragged:
+        """What each user had, oldest first; of labelled rows only what was positive."""
+        data = self._data
+        if not isinstance(self.model, Predicts):
+            return data.histories
+        if not data.has_pairs:
+            return Ragged.empty(data.num_users)
+        had = np.asarray(self.model.labels(data.interactions)) > 0
+        return data.with_interactions(data.interactions.take(had)).histories
+
+    @cached_property
+    def item_counts(self) -> NDArray[np.int64]:
+        """Distinct users of each item, int64 [items]; where rows name no users, the rows of each."""
+        if self._data.has_pairs:
+            return self._data.item_counts
+        items = self._data.interactions.items
+        return np.bincount(items[items >= 0], minlength=len(self.items)).astype(np.int64)
 
     @cached_property
     def scorer(self) -> Any:
@@ -78,7 +104,7 @@ class Fitted:
         rows = np.arange(len(h.items)) if h.rows is None else h.rows
         events = Interactions(h.owners().astype(np.int32), h.items, h.values, h.times, rows)
         tables = {} if self.item_table is None else {"items": self.item_table}
-        return Dataset(events, self.users, self.items, tables, name=self.record.data_name or "log")
+        return Dataset(events, self.users, self.items, tables, name=self._record.data_name or "log")
 
     # --- in codes -----------------------------------------------------------------------------------------------
     def queries(self, users: Ids) -> Queries:
@@ -318,12 +344,12 @@ class Fitted:
             raise ParameterError("refresh needs data over the same users and items; read the log with this vocabulary.")
         if isinstance(self.model, ClosedForm):
             model = self.spec.build(schema)
-            model.fit(data, seed=self.record.seed)
+            model.fit(data, seed=self._record.seed)
         else:
             model = copy.deepcopy(self.model).eval()
             for phase in model.phases():
                 model.put_facts(model.prepare(data, phase[0] if isinstance(phase, tuple) else phase))
-        out = Fitted(self.spec, model, schema, data, replace(self.record, data=data.digest))
+        out = Fitted(self.spec, model, schema, data, replace(self._record, data=""))
         for defence, scorer in self.guards:
             out = out.guarded(defence, defence.restore(out, scorer.state()))
         return out
@@ -334,18 +360,3 @@ def _both(first: Ids | None, second: Ids | None, join: Any) -> Ids | None:
     if first is None or second is None:
         return second if first is None else first
     return np.asarray(join(first, second), np.int32)
-
-
-def _past(model: Any, data: Dataset) -> Ragged:
-    """What each user had; of labelled rows only what was positive."""
-    if not isinstance(model, Predicts):
-        return data.histories
-    if not data.has_pairs:
-        return Ragged.empty(data.num_users)
-    had = np.asarray(model.labels(data.interactions)) > 0
-    return data.with_interactions(data.interactions.take(had)).histories
-
-
-def _rows_of_items(data: Dataset) -> NDArray[np.int64]:
-    items = data.interactions.items
-    return np.bincount(items[items >= 0], minlength=data.num_items).astype(np.int64)

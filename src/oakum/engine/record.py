@@ -11,7 +11,8 @@ from typing import Any
 
 @dataclass(kw_only=True)
 class Record:
-    """One fit. history: a dictionary an epoch (phase, epoch, losses, validation). seconds: wall time."""
+    """One fit. data: the digest of its log (`Fitted` puts it there). history: a dictionary an epoch (phase, epoch, losses,
+    validation). seconds: wall time."""
 
     system: dict[str, Any]
     plan: dict[str, Any] = field(default_factory=dict)

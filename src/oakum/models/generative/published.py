@@ -42,7 +42,7 @@ def from_published(spec: RecGPT, data: Dataset, sequence: str | Path, tokeniser:
     for phase in model.phases():
         model.put_facts(model.prepare(data, phase))
     note = f"Published weights from {Path(sequence).name} and {Path(tokeniser).name}; nothing was trained."
-    record = Record(system=spec.to_json(), data=data.digest, data_name=data.name, notes=[note])
+    record = Record(system=spec.to_json(), data_name=data.name, notes=[note])
     schema = type(data.schema).from_json({**data.schema.to_json(), "sizes": dict(spec.sizes(data))})
     return Fitted(spec, model, schema, data, record)
 
