@@ -81,7 +81,7 @@ def _fits(data: str, name: str) -> list[Task]:
             toy="warm" if slug == "popularity" else "toy",
         )
 
-    own = "Oakum's fit makes the matrix of distinct pairs that all its models share; what Cornac counts is made before."
+    own = "Oakum knows the distinct pairs of a log once it has read it, and Cornac its matrix: both are made before."
     out = [
         fit("popularity", "Popularity", "rectools cornac", "lenskit recbole", own),
         fit("item-knn", "ItemKNN", "implicit rectools", "lenskit recbole", k=100),
@@ -164,7 +164,7 @@ def _answers() -> list[Task]:
             ("ir_tools:pytrec_eval", "ir_tools:ir_measures", "rectools", *(("ir_tools:ranx",) if n == 100 else ())),
             quality="ndcg",
             full=n > 100,
-            toy="lists-1",
+            toy="lists-60",
             limit=lambda m, f, s: 240 * f["top"] / m["bytes"],
         )
         for n in (100, 1000)

@@ -157,18 +157,16 @@ def topk(case: Any) -> dict[str, Any]:
 
 def metrics(case: Any) -> dict[str, Any]:
     """Arrays to three metrics."""
-    from oakum.data import Interactions, Ragged, Ranking
+    from oakum.data import Ragged, Ranking
+    from oakum.data.interactions import distinct_pairs
     from oakum.metrics import measure
     from oakum.splits.protocol import Truth
 
     top, scores, user, item = (case.array(n) for n in ("top", "scores", "truth_users", "truth_items"))
     with case.timed():
         n = len(top)
-        rows = Interactions(user.astype(np.int32), item.astype(np.int32), None, None, np.arange(len(user)))
-        wanted = rows.matrix(n, 100_000)
-        truth = Truth(
-            np.arange(n, dtype=np.int32), Ragged(wanted.indptr.astype(np.int64), wanted.indices), Ragged.empty(n)
-        )
+        relevant = distinct_pairs(user.astype(np.int32), item.astype(np.int32), n, 100_000)
+        truth = Truth(np.arange(n, dtype=np.int32), relevant, Ragged.empty(n))
         values = measure(Ranking(top.astype(np.int32), scores), truth, ["ndcg@10", "recall@20", "map@20"])
     return {name.partition("@")[0]: float(v.mean()) for name, v in values.items()}
 

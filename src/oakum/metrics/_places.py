@@ -16,6 +16,7 @@ from numba import njit
 
 HITS, FOUND, RECIPROCAL, PRECISION_SUM, GAIN = range(5)
 COLUMNS = 5
+LOW = 511  # low bits of an item by which it is looked up
 
 
 @njit(cache=True, nogil=True)
@@ -89,12 +90,15 @@ def _find(row: Any, item: int) -> int:
 
 @njit(cache=True, nogil=True)
 def rising(offsets: Any, items: Any) -> bool:
-    """Whether the items of every row rise, each once."""
-    for q in range(len(offsets) - 1):
-        for at in range(offsets[q] + 1, offsets[q + 1]):
-            if items[at] <= items[at - 1]:
-                return False
-    return True
+    """Whether the items of every row rise, each once: whether all falls in the flat array lie where a row starts."""
+    falls = 0
+    for at in range(offsets[0] + 1, offsets[-1]):
+        falls += items[at] <= items[at - 1]
+    for q in range(1, len(offsets) - 1):
+        at = offsets[q]
+        if offsets[0] < at < offsets[q + 1]:  # the first item of a row that is not empty, behind another row
+            falls -= items[at] <= items[at - 1]
+    return falls == 0
 
 
 @njit(cache=True, nogil=True)
@@ -137,8 +141,15 @@ def _all_differ(items: Any, scores: Any) -> bool:
     """Whether no two neighbours of a list have the same score."""
     same = 0
     for j in range(1, len(items)):
-        same += scores[j] == scores[j - 1] and items[j] >= 0
+        same += (scores[j] == scores[j - 1]) & (items[j] >= 0)
     return same == 0
+
+
+@njit(cache=True, inline="always")
+def _position(slots: Any, row: Any, item: int) -> int:
+    """`_find`, by the slot of the item's low bits; only where two relevant items share one must the row be searched."""
+    at = slots[item & LOW]
+    return at if at < 0 or row[at] == item else _find(row, item)
 
 
 @njit(cache=True, nogil=True)
@@ -167,70 +178,66 @@ def list_sums(
     twice counts once."""
     n = len(items)
     length = items.shape[1]
+    last = min(length, len(discounts))
     out = np.zeros((n, len(cuts), COLUMNS))
     state = np.zeros(9)
-    taken = np.empty(length, np.int64)
-    maybe = np.zeros(512, np.bool_)  # low bits of the relevant items: spares most look-ups
-    last = len(discounts)
+    longest = 0
+    for q in range(n):
+        longest = max(longest, offsets[q + 1] - offsets[q])
+    taken = np.full(longest, -1, np.int64)  # the last query that found the relevant item of this position
+    slots = np.full(LOW + 1, -1, np.int32)  # the position of the relevant item with these low bits
+    maybe = np.empty(length + 1, np.int64)
     for q in range(n):
         row = relevant[offsets[q] : offsets[q + 1]]
-        for item in row:
-            maybe[item & 511] = True
-        num_taken = 0
+        for at in range(len(row)):
+            slots[row[at] & LOW] = at
         if not ties or _all_differ(items[q], scores[q]):  # every group is one item: no expectation to work out
             hits = gain = precision = first = 0.0
-            cut = 0
-            for j in range(min(length, last)):
-                item = items[q, j]
-                if item < 0:
+            cut = count = 0
+            for j in range(
+                last
+            ):  # first the places that may hold a relevant item, without a branch that is hard to guess
+                if items[q, j] < 0:
                     break
-                if maybe[item & 511]:
-                    at = _find(row, item)
-                    for t in range(num_taken):
-                        if taken[t] == at:
-                            at = -1
-                    if at >= 0:
-                        taken[num_taken] = at
-                        num_taken += 1
-                        hits += 1.0
-                        gain += (gains[offsets[q] + at] if graded else 1.0) * discounts[j]
-                        precision += hits / (j + 1.0)
-                        if num_taken == 1:
-                            first = 1.0 / (j + 1.0)
-                if cuts[cut] == j + 1:
+                maybe[count] = j
+                count += slots[items[q, j] & LOW] >= 0
+            for m in range(count):
+                j = maybe[m]
+                at = _position(slots, row, items[q, j])
+                if at < 0 or taken[at] == q:
+                    continue
+                taken[at] = q
+                while cuts[cut] <= j:
                     _write(out, q, cut, hits, first, precision, gain)
                     cut += 1
+                hits += 1.0
+                gain += (gains[offsets[q] + at] if graded else 1.0) * discounts[j]
+                precision += hits / (j + 1.0)
+                if hits == 1.0:
+                    first = 1.0 / (j + 1.0)
             for rest in range(cut, len(cuts)):
                 _write(out, q, rest, hits, first, precision, gain)
-            for item in row:
-                maybe[item & 511] = False
-            continue
-        _start(state)
-        start = 0
-        while start < length and items[q, start] >= 0 and state[5] < last:
-            end = start
-            hits = 0.0
-            gain = 0.0
-            while end < length and items[q, end] >= 0:
-                if end > start and not (ties and scores[q, end] == scores[q, start]):
-                    break
-                at = _find(row, items[q, end]) if maybe[items[q, end] & 511] else -1
-                if at >= 0:
-                    new = True
-                    for t in range(num_taken):
-                        if taken[t] == at:
-                            new = False
-                    if new:
-                        taken[num_taken] = at
-                        num_taken += 1
+        else:
+            _start(state)
+            start = 0
+            while start < length and items[q, start] >= 0 and state[5] < len(discounts):
+                end = start
+                hits = 0.0
+                gain = 0.0
+                while end < length and items[q, end] >= 0:
+                    if end > start and not (ties and scores[q, end] == scores[q, start]):
+                        break
+                    at = _position(slots, row, items[q, end])
+                    if at >= 0 and taken[at] != q:
+                        taken[at] = q
                         hits += 1.0
                         gain += gains[offsets[q] + at] if graded else 1.0
-                end += 1
-            _group(state, end - start, hits, gain, discounts, cuts, out[q])
-            start = end
-        _finish(state, cuts, out[q])
+                    end += 1
+                _group(state, end - start, hits, gain, discounts, cuts, out[q])
+                start = end
+            _finish(state, cuts, out[q])
         for item in row:
-            maybe[item & 511] = False
+            slots[item & LOW] = -1
     return out
 
 

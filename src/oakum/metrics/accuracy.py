@@ -30,6 +30,7 @@ from oakum.metrics import _places
 from oakum.splits.protocol import Truth
 
 Floats = NDArray[np.float64]
+_BLOCK = 1 << 14  # lists
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +81,35 @@ def places(
     as it stands (for recommenders whose order is not that of the scores). A tie that goes on below the end of
     the list cannot be seen in it: `measure_scores` handles that one. Cost: O(q k log |R|).
     """
+    kept = _checked(ranking, truth, cuts, ties)
+    return _places_of(ranking, truth.relevant, truth.grades, kept, ties, exponential)
+
+
+def values(
+    ranking: Ranking, truth: Truth, wanted: Sequence[tuple[str, int]], *, ties: str = "expected"
+) -> list[Floats]:
+    """Several metrics by base name and cut-off, float64 [q] each, as `places` gives them.
+
+    The lists are read once, block by block, so that what is counted on the way stays in a near memory.
+    """
+    kept = _checked(ranking, truth, [k for _, k in wanted], ties)
+    exponential = [base == "ndcg_exponential" for base, _ in wanted]
+    out = [np.empty(len(ranking)) for _ in wanted]
+    for start in range(0, len(ranking), _BLOCK):
+        stop = min(start + _BLOCK, len(ranking))
+        low, high = truth.relevant.offsets[[start, stop]]
+        grades = None if truth.grades is None else truth.grades[low:high]
+        for gain in sorted(set(exponential)):
+            some = ranking.span(start, stop), truth.relevant.span(start, stop)
+            found = _places_of(*some, grades, kept, ties, gain)
+            for column, (base, k), own in zip(out, wanted, exponential, strict=True):
+                if own == gain:
+                    column[start:stop] = found.value(base, k)
+    return out
+
+
+def _checked(ranking: Ranking, truth: Truth, cuts: Sequence[int], ties: str) -> tuple[int, ...]:
+    """The cut-offs, rising, of lists that fit the truth."""
     if len(ranking) != len(truth):
         raise ProtocolError(
             f"There are {len(ranking)} lists for {len(truth)} queries of the truth; rank exactly `truth.queries`."
@@ -89,7 +119,18 @@ def places(
     kept = _cuts(cuts)
     if kept and kept[-1] > ranking.k:
         raise ProtocolError(f"A cut-off of {kept[-1]} needs lists as long; these have {ranking.k} places: rank more.")
-    wanted = _relevant(truth.relevant, truth.grades, exponential)
+    return kept
+
+
+def _places_of(
+    ranking: Ranking,
+    relevant: Ragged,
+    grades: NDArray[np.float32] | None,
+    kept: tuple[int, ...],
+    ties: str,
+    exponential: bool,
+) -> Places:
+    wanted = _relevant(relevant, grades, exponential)
     lists = np.ascontiguousarray(ranking.items, np.int32)
     scores = np.ascontiguousarray(ranking.scores, np.float32)
     cut_array, discounts = np.array(kept, np.int64), _discounts(kept)

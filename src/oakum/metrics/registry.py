@@ -168,12 +168,11 @@ def measure(
     out: dict[str, Floats] = {}
     exact = [m for m in chosen.values() if m.definition.base in accuracy.BASES]
     if isinstance(found, Ranking) and truth is not None:
-        for exponential in (False, True):
-            own = [m for m in exact if (m.definition.base == "ndcg_exponential") == exponential]
-            if own:
-                cuts = [m.k for m in own]
-                table = accuracy.places(found, truth, cuts, ties=context.ties, exponential=exponential)
-                out.update({m.name: table.value(m.definition.base, m.k) for m in own})
+        wanted = {m.name: (m.definition.base, m.k) for m in exact}
+        if wanted:
+            out.update(
+                zip(wanted, accuracy.values(found, truth, list(wanted.values()), ties=context.ties), strict=True)
+            )
     return {n: out[m.name] if m.name in out else m.measure(found, truth, context) for n, m in chosen.items()}
 
 
