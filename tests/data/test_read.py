@@ -278,6 +278,24 @@ def test_a_published_split_is_coded_over_one_vocabulary(tmp_path: Path, ending: 
     assert set(whole.interactions.fields["part"].tolist()) == {"train", "valid", "test"}
 
 
+def test_repeats_are_counted_and_the_pairs_kept(tmp_path: Path) -> None:
+    rows = [(3, 7), (1, 7), (3, 5), (3, 7), (None, 7), (1, 7)]
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id"], orient="row")
+    data = read(frame, on_bad="drop")
+    assert any(note.startswith("2 of 5 rows repeat a user and item") for note in data.notes)
+    assert "pairs" in vars(data)
+    assert [data.pairs.row(u).tolist() for u in range(2)] == [[1], [0, 1]]
+    assert data.matrix.toarray().tolist() == [[0, 1], [1, 1]]
+    assert data.item_counts.tolist() == [1, 2]
+    assert data.user_counts.tolist() == [1, 2]
+    train = read_parts(frame.drop_nulls(), pl.DataFrame({"user_id": [1], "item_id": [5]}))[0]
+    assert [train.pairs.row(u).tolist() for u in range(2)] == [[1], [0, 1]]
+    for name in ("train", "test"):  # read as one log, whose pairs are those of both
+        frame.drop_nulls().with_columns(pl.col("item_id") + (name == "test")).write_csv(tmp_path / f"{name}.csv")
+    both = read(tmp_path)
+    assert [both.items.decode(both.pairs.row(u)) for u in range(2)] == [[7, 8], [5, 6, 7, 8]]
+
+
 def test_parts_of_different_columns_are_not_guessed_together() -> None:
     test = pl.DataFrame({"case_id": [1, 2], "target_item_id": [7, 12]})
     with pytest.raises(DataError, match="no column for the user"):

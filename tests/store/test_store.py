@@ -34,6 +34,15 @@ def test_a_model_is_a_folder_of_harmless_files(model: Any, tmp_path: Path) -> No
     assert model.record.data in card
 
 
+def test_the_digest_waits_until_the_record_is_looked_at() -> None:
+    data = random_log()
+    made = fit("popularity", data)
+    assert not {"digest", "histories"} & vars(data).keys()
+    assert made.record.data == data.digest == random_log().digest
+    other = data.without_users(np.array([0], np.int32))
+    assert fit("popularity", other).record.data == other.digest != data.digest
+
+
 @pytest.mark.parametrize("name", [*FILES, "schema.json"])
 def test_one_changed_byte_is_noticed(model: Any, tmp_path: Path, name: str) -> None:
     save(model, tmp_path / "m")
