@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oakum.data import Ragged
+from oakum.kernels import spread
+from oakum.kernels import topk as module
 from oakum.kernels._lanes import HEAD
 from oakum.kernels.quantised import quantised, shortened, topk_quantised
 from oakum.kernels.topk import ALL, tie_ranks, topk
@@ -47,7 +49,8 @@ def test_no_bound_is_below_the_product(rows: str, request: str, n: int, d: int, 
     shortened(q, 0, d, short, aim)
     by, spare, length = aim.astype(np.float64)
     totals = codes[:, HEAD:].astype(np.int64) @ short.astype(np.int64)
-    assert np.abs(codes[:, HEAD:]).max() <= 127 and np.abs(totals).max() < 2**31
+    assert np.abs(codes[:, HEAD:]).max() <= 127
+    assert np.abs(totals).max() < 2**31
     true = x.astype(np.float64) @ q.astype(np.float64)
     with np.errstate(invalid="ignore"):
         could = step * (by * totals + spare) + length * bound
@@ -76,8 +79,6 @@ def test_what_is_found_is_the_exact_answer_to_the_bit(kind: str, asked: int, n: 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_parts_of_a_large_table_are_put_together(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from oakum.kernels import spread, topk as module
-
     monkeypatch.setattr(spread, "most", lambda: threads)
     monkeypatch.setattr(module, "most", lambda: threads)
     monkeypatch.setattr(module, "SPLIT", 1e4)
@@ -85,7 +86,8 @@ def test_parts_of_a_large_table_are_put_together(threads: int, monkeypatch: pyte
     x, q = drawn(rng, 5000, 24, "ties"), drawn(rng, 2, 24, "ties")
     found, values = topk_quantised(q, x, quantised(x), 20, ties=tie_ranks(5000))
     items, scores = topk(np.repeat(q, 2, 0), x, 20, ties=tie_ranks(5000))
-    assert np.array_equal(found, items[::2]) and np.array_equal(values, scores[::2])
+    assert np.array_equal(found, items[::2])
+    assert np.array_equal(values, scores[::2])
 
 
 def test_wide_rows_and_rows_of_nothing() -> None:
@@ -97,6 +99,7 @@ def test_wide_rows_and_rows_of_nothing() -> None:
     )  # all components at the largest: sums come near their end
     found, values = topk_quantised(q, x, quantised(x), 60, ties=tie_ranks(60))
     items, scores = topk(np.repeat(q, 2, 0), x, 60, ties=tie_ranks(60))
-    assert np.array_equal(found, items[::2]) and np.array_equal(values, scores[::2])
+    assert np.array_equal(found, items[::2])
+    assert np.array_equal(values, scores[::2])
     nothing = topk_quantised(q[:0], x, quantised(x), 5, ties=tie_ranks(60))
     assert nothing[0].shape == (0, 5)

@@ -142,7 +142,7 @@ def read_lists(
                 begins[visits[first + r, at] + 1] += 1
         for c in range(lists):
             begins[c + 1] += begins[c]
-        readers = np.empty(begins[lists], np.int32)
+        readers = np.empty(begins[lists], np.int64)
         ends = begins.copy()
         for r in range(nq):
             for at in range(ats[r]):
@@ -162,7 +162,7 @@ def read_lists(
                     reads[r] += 1
                     products[first + r] += n
                     sift(
-                        0 if some else starts[c], n, rows, some, order, True, codes, wide, short[r], aim[r], table, d, asked,
+                        0 if some else starts[c], n, rows, some, order, codes, wide, short[r], aim[r], table, d, asked,
                         (first + r) * d, ties, r, room, k, keys, items, sizes, bars, least, shut, shut_at[r], shut_at[r + 1],
                         panel, scores,
                     )  # fmt: skip
@@ -221,7 +221,7 @@ def read_lists(
             reads[r] += 1
             products[own] += n
             sift(
-                0 if some else starts[c], n, rows, some, order, True, codes, wide, short[r], aim[r], table, d, asked, own * d, ties,
+                0 if some else starts[c], n, rows, some, order, codes, wide, short[r], aim[r], table, d, asked, own * d, ties,
                 r, room, k, keys, items, sizes, bars, least, shut, shut_at[r], shut_at[r + 1], panel, scores,
             )  # fmt: skip
         finish(keys, items, r * room, sizes[r], k, found[own], values[own])

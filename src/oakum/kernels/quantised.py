@@ -101,9 +101,10 @@ def weighed(
     """
     places = np.empty(ITEMS, np.int64)
     ids = np.empty(ITEMS, np.int32)
-    bar = np.full(QUERIES, np.inf, np.float32)
+    bar = np.empty(QUERIES, np.float32)
     masks = np.empty(QUERIES, np.int64)
-    bar[0] = least[r]
+    for i in range(QUERIES):
+        bar[i] = least[r] if i == 0 else np.inf
     for j in range(ITEMS):
         ids[j] = waiting[min(j, n - 1)]
         places[j] = np.int64(ids[j]) * d
@@ -122,13 +123,13 @@ def weighed(
 
 @njit(cache=True, nogil=True)
 def sift(
-    first, n, rows, some, names, named, codes, wide, short, aim, table, d, queries, at, ties, r, room, k, keys, items, sizes, bars,
+    first, n, rows, some, names, codes, wide, short, aim, table, d, queries, at, ties, r, room, k, keys, items, sizes, bars,
     least, shut, low, high, panel, scores,
 ):  # fmt: skip
     """Offer one request n rows of a table: those alone whose bytes say that they could reach what it keeps are multiplied.
 
     The rows of bytes are those from `first` on, or where `some` those that `rows` names from there on; row s of the bytes is
-    row s of the table, or where `named` row `names[s]`. table, codes: flat, d floats and `wide` bytes to a row. short, aim: see
+    row s of the table, or row `names[s]` where there are names. table, codes: flat, d floats and `wide` bytes to a row. short, aim: see
     `shortened`; the request's d floats begin at queries[at]. r, room, k, keys, items, sizes, bars, least: what requests keep; shut[low:high], rising:
     rows of the table not to be offered. panel float32 [22 d], scores [96]: room to work in.
     """
@@ -136,6 +137,7 @@ def sift(
     places = np.empty(ITEMS, np.int64)
     waiting = np.empty(WAITING, np.int32)
     wait = 0
+    named = len(names) > 0
     steps = (wide - HEAD) // STEPS
     for p in range(0, n, ITEMS):
         here = min(ITEMS, n - p)
@@ -156,39 +158,41 @@ def sift(
             mask &= mask - 1
             waiting[wait] = names[spot] if named else spot
             wait += 1
-        if wait >= ITEMS:
+        while wait >= ITEMS or (wait and p + ITEMS >= n):
+            count = min(wait, ITEMS)
             weighed(
-                ITEMS, waiting, table, d, queries, at, ties, r, room, k, keys, items, sizes, bars, least, shut, low, high, panel, scores
+                count, waiting, table, d, queries, at, ties, r, room, k, keys, items, sizes, bars, least, shut, low, high, panel,
+                scores,
             )  # fmt: skip
-            wait -= ITEMS
-            waiting[:wait] = waiting[ITEMS : ITEMS + wait]
-    if wait:
-        weighed(
-            wait, waiting, table, d, queries, at, ties, r, room, k, keys, items, sizes, bars, least, shut, low, high, panel, scores
-        )  # fmt: skip
+            wait -= count
+            for j in range(wait):
+                waiting[j] = waiting[count + j]
 
 
 @njit(cache=True, nogil=True)
 def _search(
-    queries, table, d, codes, wide, rows, some, beside, k, ties, offsets, barred, found, values, low, high, start, stop
+    queries, table, d, codes, wide, rows, names, some, k, ties, offsets, barred, found, values, low, high, start, stop
 ):  # fmt: skip
-    """The best k of the places low … high - 1 for the queries start … stop - 1; a place is a row of the table, or one of
-    `rows` where `some`, of which the bytes lie side by side where `beside`."""
+    """The best k of the places low … high - 1 for the queries start … stop - 1. A place is a row of the bytes, or where `some`
+    the row that `rows` names; for `names` see `sift`."""
+    n = stop - start
     room = min(2 * k + 32, max(high - low, k) + 1)
-    keys, items = np.empty(room, np.int64), np.empty(room, np.int32)
+    keys, items = np.empty(n * room, np.int64), np.empty(n * room, np.int32)
+    sizes, bars, least = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float32)
     short, aim = np.empty(wide - HEAD, np.int16), np.empty(3, np.float32)
     panel = np.empty((ITEMS + QUERIES) * d, np.float32)
     scores = np.empty(QUERIES * ITEMS, np.float32)
-    for q in range(start, stop):
+    for r in range(n):
+        q = start + r
         shortened(queries, q * d, d, short, aim)
         shut = np.empty(offsets[q + 1] - offsets[q], np.int32)
         rising(barred, offsets[q], offsets[q + 1], shut)
-        sizes, bars, least = np.zeros(1, np.int64), np.full(1, WORST, np.int64), np.full(1, -np.inf, np.float32)
+        sizes[r], bars[r], least[r] = 0, WORST, -np.inf
         sift(
-            low, high - low, rows, some and not beside, rows, some and beside, codes, wide, short, aim, table, d, queries, q * d, ties,
-            0, room, k, keys, items, sizes, bars, least, shut, 0, len(shut), panel, scores,
+            low, high - low, rows, some, names, codes, wide, short, aim, table, d, queries, q * d, ties, r, room, k, keys, items,
+            sizes, bars, least, shut, 0, len(shut), panel, scores,
         )  # fmt: skip
-        finish(keys, items, 0, sizes[0], k, found[q], values[q])
+        finish(keys, items, r * room, sizes[r], k, found[q], values[q])
 
 
 def topk_quantised(
@@ -214,13 +218,14 @@ def topk_quantised(
         return found, values
     d = items.shape[1]
     k = min(k, total)
-    asked, table, short, rows, own, offsets, shut = fixed(
-        np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(items, np.float32), codes, rows, ties,
-        *shut_out(exclude, len(queries)),
+    asked, table, bytes_, own, names, offsets, shut = fixed(
+        np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(items, np.float32), codes, ties,
+        rows if beside else ALL, *shut_out(exclude, len(queries)),
     )  # fmt: skip
+    rows = rows if rows.flags.writeable else rows.copy()  # as the rows of lists are: the kernel is compiled once
     search = partial(
-        _search, asked.reshape(-1), table.reshape(-1), d, short.reshape(-1), short.shape[1], rows, some, beside, k,
-        own, offsets, shut,
+        _search, asked.reshape(-1), table.reshape(-1), d, bytes_.reshape(-1), bytes_.shape[1], rows, names,
+        some and not beside, k, own, offsets, shut,
     )  # fmt: skip
     dealt(search, len(asked), total, -(-d // CHEAPER), k, own, found, values)
     return found, values
