@@ -182,15 +182,16 @@ def _search(
     short, aim = np.empty(wide - HEAD, np.int16), np.empty(3, np.float32)
     panel = np.empty((ITEMS + QUERIES) * d, np.float32)
     scores = np.empty(QUERIES * ITEMS, np.float32)
+    shut = np.empty(offsets[stop] - offsets[start], np.int32)
     for r in range(n):
         q = start + r
         shortened(queries, q * d, d, short, aim)
-        shut = np.empty(offsets[q + 1] - offsets[q], np.int32)
-        rising(barred, offsets[q], offsets[q + 1], shut)
+        shut_at, shut_end = offsets[q] - offsets[start], offsets[q + 1] - offsets[start]
+        rising(barred, offsets[q], offsets[q + 1], shut[shut_at:])
         sizes[r], bars[r], least[r] = 0, WORST, -np.inf
         sift(
             low, high - low, rows, some, names, codes, wide, short, aim, table, d, queries, q * d, ties, r, room, k, keys, items,
-            sizes, bars, least, shut, 0, len(shut), panel, scores,
+            sizes, bars, least, shut, shut_at, shut_end, panel, scores,
         )  # fmt: skip
         finish(keys, items, r * room, sizes[r], k, found[q], values[q])
 
