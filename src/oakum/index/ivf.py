@@ -30,8 +30,8 @@ class IVF:
 
     Reads the `probes` nearest lists that hold a passing item, then further ones until k were found. A list cannot hold anything nearer than the
     distance to its centre less its radius: rows whose k-th item beats all lists left are marked exact, and every row is at
-    probes = lists. lists 0: the square root of the number of items. Time probes / lists · n · d a request; memory 4 n d
-    bytes for the rows in list order.
+    probes = lists. lists 0: the square root of the number of items. Time probes / lists · n · d a request; memory 5 n d
+    bytes for the rows in list order and as bytes.
     """
 
     kind: ClassVar[str] = "ivf"
@@ -95,7 +95,7 @@ class IVF:
     def read(
         self, asked: Floats, k: int, passing: Passing | None, shut: Ragged | None, probes: int
     ) -> tuple[Ids, Floats, NDArray[np.bool_], NDArray[np.int64]]:
-        """Rows of the table [q, k], scores, whether a row is proven to be the best [q], products computed [q]."""
+        """Rows of the table [q, k], scores, whether a row is proven to be the best [q], rows read [q]."""
         own = self.geometry
         items = np.full((len(asked), k), -1, np.int32)
         scores = np.full((len(asked), k), np.nan, np.float32)

@@ -1,8 +1,9 @@
 # mypy: disable-error-code="no-untyped-def"
 """Reading lists of rows that lie together: products and selection in one pass, list by list.
 
-Queries that come together and read the same list share one pass over it; a query alone, and what a query reads after its
-first lists, goes row by row. Both keep the k best by key, so that ties are those of an exact search over what was read.
+Queries that come together and read the same list share one pass over it; few of them, and what a query reads after its
+first lists, read the rows as bytes first (see `quantised`). Products are the same to the bit either way, and the k best are
+kept by key, so that ties are those of an exact search over what was read.
 """
 
 from __future__ import annotations
@@ -96,11 +97,11 @@ def read_lists(
 ):  # fmt: skip
     """The best of the lists that lie nearest, for the queries first … last - 1 of flat `asked`, d to a row.
 
-    grouped: flat rows in list order; row j is node `order[j]` and passes where its bit of `passes` is set (read where
+    grouped, codes: flat rows in list order and their bytes; row j is row `order[j]` of the table and passes where its bit of `passes` is set (read where
     `some`); list c is `starts[c]` … `starts[c + 1]`, and does not count where none of it passes. visits, bounds: see `nearest_lists`; the
     squared distance of a score is `offsets[r] - 2 factors[r] score`. Reads `probes` lists, and more until k are found or
     nothing nearer can follow. together: queries share the reading of their first lists. Written are found int32 [q, k],
-    values int32 [q, k] (bits of scores), how many products were computed int64 [q], whether nothing better exists
+    values int32 [q, k] (bits of scores), how many rows were read int64 [q], whether nothing better exists
     bool [q], and whether a query would read on where its visits end, bool [q].
     """
     nq = last - first
