@@ -23,7 +23,13 @@ from tests.oracles.search import beam, nearest
 
 FAISS = find_spec("faiss") is not None
 graphs = pytest.mark.skipif(not FAISS, reason="a graph is built by faiss (the extra 'index')")
-KINDS = ["exact", "ivf", *(["hnsw", "planned"] if FAISS else [])]
+#: Kinds of index as they are tested: with all their parts where faiss is there.
+KINDS: dict[str, dict[str, Any]] = {
+    "exact": {},
+    "ivf": {},
+    "planned": {"graph": FAISS},
+    **({"hnsw": {}} if FAISS else {}),
+}
 METRICS = ["dot", "cosine", "l2"]
 
 
@@ -99,7 +105,7 @@ def test_a_thousand_cases_of_the_planner_are_brute_force() -> None:
 def test_k_items_come_back_where_k_pass(kind: str, metric: Any) -> None:
     x, member, q = clusters()
     x[7] = np.nan
-    index = build(x, kind, metric)
+    index = build(x, kind, metric, **KINDS[kind])
     assert isinstance(index, Index)
     rng = np.random.default_rng(0)
     full = Ragged.of([rng.choice(2000, 30, replace=False) for _ in q])
@@ -122,7 +128,7 @@ def test_k_items_come_back_where_k_pass(kind: str, metric: Any) -> None:
 def test_requests_that_say_nothing_find_nothing(kind: str) -> None:
     x, _, q = clusters(500)
     q[3] = np.nan
-    found = build(x, kind).search(q[:5], 4)
+    found = build(x, kind, **KINDS[kind]).search(q[:5], 4)
     assert (found.items[3] == -1).all()
     assert (found.items[[0, 1, 2, 4]] >= 0).all()
 
@@ -252,7 +258,7 @@ def test_filters_over_read_only_arrays_are_made_ready_once() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_filter_asked_twice_gives_the_same(kind: str) -> None:
     x, _, q = clusters(1000)
-    index = build(x, kind)
+    index = build(x, kind, **KINDS[kind])
     ready = index.geometry.passing(allow(np.arange(1000) % 10 == 0))
     first, second, third = (index.search(q[:n], 5, where=ready).items[:2] for n in (2, 2, 50))
     np.testing.assert_array_equal(first, second)
@@ -262,7 +268,7 @@ def test_a_filter_asked_twice_gives_the_same(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_threads_do_not_disturb_each_other(kind: str) -> None:
     x, member, q = clusters(1500)
-    index = build(x, kind)
+    index = build(x, kind, **KINDS[kind])
     jobs = [(r, allow(member % 4 == r % 4)) for r in range(len(q))] * 4
     ask = lambda job: index.search(q[job[0] : job[0] + 1], 8, where=job[1]).items
     with ThreadPoolExecutor(8) as pool:
@@ -313,7 +319,7 @@ def test_even_filters_are_told_from_uneven_ones() -> None:
 @graphs
 def test_what_is_measured_holds_on_new_requests() -> None:
     x, _, q = clusters(6000, 16, 60)
-    index: Any = Planned.build(x, queries=q, target=0.9)
+    index: Any = Planned.build(x, queries=q, target=0.9, graph=True)
     kinds = {(m.share, m.way) for m in index.measures}
     assert (1.0, "exact") in kinds
     assert all(0 <= m.recall <= 1 and m.alone > 0 and m.together > 0 for m in index.measures)
@@ -328,7 +334,7 @@ def test_a_small_catalogue_is_scanned_however_slow_the_clock(monkeypatch: pytest
     ticks = iter(range(10**9))
     monkeypatch.setattr("oakum.index.filtered.clock", lambda: float(next(ticks)))
     x, _, q = clusters(2000)
-    index: Any = Planned.build(x, queries=q, graph=False)
+    index: Any = Planned.build(x, queries=q)
     assert {m.way for m in index.measures} == {"exact"}
     assert index.search(q, 5).plan == "exact"
 
@@ -353,4 +359,6 @@ def test_mistakes_are_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
     with pytest.raises(MissingExtra, match=r"oakum\[index\]"):
         build(x, "hnsw")
-    assert build(x, "planned").search(q, 3).items.shape == (60, 3)  # goes without a graph
+    with pytest.raises(MissingExtra, match=r"oakum\[index\]"):
+        build(x, "planned", graph=True)
+    assert build(x, "planned").search(q, 3).items.shape == (60, 3)

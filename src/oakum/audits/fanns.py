@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class FilteredSearch(Audit):
         built = time.perf_counter()
         index = Planned.build(
             case.vectors, case.metric, neighbours=self.neighbours, ef_build=self.ef_build, target=self.target, k=self.k,
-            queries=case.queries, graph=None if self.graph else False, seed=seed,
+            queries=case.queries, graph=self.graph and find_spec("faiss") is not None, seed=seed,
         )  # fmt: skip
         built = time.perf_counter() - built
         groups = self.groups(case, own, seed)

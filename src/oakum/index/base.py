@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from oakum.data import Filter, Ids, Ragged, Ranking
 from oakum.errors import DataError, ParameterError, nearest
 from oakum.kernels.lists import packed
-from oakum.kernels.topk import tie_ranks, topk
+from oakum.kernels.quantised import APART, STEPS, quantised, topk_quantised
+from oakum.kernels.topk import ALL, tie_ranks, topk
 from oakum.seeds import generator
 
 Floats = NDArray[np.float32]
@@ -243,18 +244,36 @@ class Geometry:
     def best(self, asked: Floats, k: int, passing: Passing | None, exclude: Ragged | None) -> tuple[Ids, Floats]:
         """The exact answer: rows of the table int32 [q, k] (-1 pads) and scores, best first.
 
-        Time d a request and passing row. Under a filter the rows are read where they lie; from its second request on, few
-        ones lie side by side, kept with the filter.
+        Time d a request and passing row. A few requests read the rows as bytes first. Under a filter the rows are read where
+        they lie; from its second request on, few ones lie side by side, kept with the filter.
         """
+        rows = ALL if passing is None else passing.rows
+        if len(asked) <= APART and self.dim >= STEPS and np.isfinite(asked).all():
+            codes = self._beside(passing, "bytes", self.bytes)
+            beside = codes is not self.bytes
+            return topk_quantised(
+                asked, self.table, codes, k, exclude=exclude, rows=rows, beside=beside, ties=self.ties
+            )
+        table = self._beside(passing, "table", self.table)
+        return topk(asked, table, k, exclude=exclude, rows=rows, beside=table is not self.table, ties=self.ties)
+
+    @cached_property
+    def bytes(self) -> NDArray[np.int8]:
+        """The rows of the table as bytes, int8 [size, 8 + d or more]; see `quantised`."""
+        return quantised(self.table)
+
+    def _beside(self, passing: Passing | None, name: str, table: NDArray[Any]) -> NDArray[Any]:
+        """The rows of a table that pass, side by side, where they are few and asked for again; else the table."""
         if passing is None:
-            return topk(asked, self.table, k, exclude=exclude, ties=self.ties)
+            return table
         kept = passing.kept
-        if "asked" in kept and "table" not in kept and len(passing) * self.table.shape[1] * 4 <= KEPT_BYTES:
-            kept["table"] = self.table[passing.rows]
-        kept["asked"] = True
-        table = kept.get("table", self.table)
-        beside = table is not self.table
-        return topk(asked, table, k, exclude=exclude, rows=passing.rows, beside=beside, ties=self.ties)
+        if name in kept:
+            return np.asarray(kept[name])
+        if f"asked {name}" in kept and len(passing) * table.shape[1] * table.itemsize <= KEPT_BYTES:
+            kept[name] = table[passing.rows]
+            return np.asarray(kept[name])
+        kept[f"asked {name}"] = True
+        return table
 
     def ordered(self, nodes: Ids, scores: Floats, k: int, exclude: Ragged | None) -> tuple[Ids, Floats]:
         """The `k` best of unordered rows of the table [q, c] (-1 pads) without those excluded, ties as everywhere."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oakum.data import Filter, Ids, Ragged
-from oakum.errors import MissingExtra, ModelFileError, ParameterError
+from oakum.errors import ModelFileError, ParameterError
 from oakum.index.base import Floats, Found, Geometry, Metric, Passing, recall_of
 from oakum.index.hnsw import HNSW, complete
 from oakum.index.ivf import IVF
@@ -21,8 +21,7 @@ from oakum.seeds import generator
 Way = Literal["exact", "graph blind", "graph inside", "lists"]
 SHARES = (1.0, 0.5, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 WIDTHS = (32, 64, 128, 256, 512)  # beams tried
-PROBES = (4, 8, 16, 32, 64, 128)  # lists tried
-GRAPH_ITEMS = 250_000  # a graph over more takes minutes to build, each time that a model is loaded
+PROBES = (4, 8, 16, 24, 32, 48, 64, 96, 128)  # lists tried
 SMALL = 4096  # vectors up to here are always scanned: a miss would buy less than what the clock can tell
 TOGETHER = 64  # requests that share a filter and come at once, when it is measured
 #: What costs are measured by: the own thread's time, which a busy machine does not stretch, where it is fine enough.
@@ -51,7 +50,7 @@ class Planned:
     clusters. A filter that is spread evenly over the lists is planned for by the first kind, any other by the second: the
     cheapest way that reached `target` is taken wherever it beats the exact scan. What was measured is saved with the index,
     so a loaded one plans alike. Rows that come back with fewer than k although more pass are scanned.
-    Without faiss there is no graph; without measuring there is only the exact scan.
+    A graph is tried where one was built; without measuring there is only the exact scan.
     """
 
     kind: ClassVar[str] = "planned"
@@ -82,22 +81,17 @@ class Planned:
         target: float = 0.95,
         k: int = 10,
         queries: Floats | None = None,
-        graph: bool | None = None,
+        graph: bool = False,
         threads: int = 1,
         seed: int = 0,
     ) -> Planned:
-        """Build and measure. queries: what will be asked (default: some of the items). graph None: where faiss is there and
-        there are at most `GRAPH_ITEMS` items; True builds it for any number, and raises `MissingExtra` without faiss."""
+        """Build and measure. queries: what will be asked (default: some of the items). graph: whether to build one too
+        (raises `MissingExtra` without faiss): twenty times the work of all else, and ahead of the lists only where vectors
+        are wide."""
         if not 0 < target <= 1:
             raise ParameterError(f"target must be in (0, 1]. Got {target}.")
         own = Geometry(vectors, metric)
-        made: HNSW | None = None
-        if graph or (graph is None and own.size <= GRAPH_ITEMS):
-            try:
-                made = HNSW(own, neighbours=neighbours, ef_build=ef_build, threads=threads)
-            except MissingExtra:
-                if graph:
-                    raise
+        made = HNSW(own, neighbours=neighbours, ef_build=ef_build, threads=threads) if graph else None
         out = cls(own, graph=made, lists=IVF(own, lists=lists, seed=seed), target=target, k=k)
         out.measures = out.calibrate(queries, seed=seed)
         return out

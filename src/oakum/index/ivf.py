@@ -16,6 +16,7 @@ from oakum.index.exact import placed
 from oakum.index.hnsw import complete
 from oakum.kernels.kmeans import kmeans, nearest_centre
 from oakum.kernels.lists import nearest_lists, read_lists
+from oakum.kernels.quantised import quantised
 from oakum.kernels.spread import even, fixed, spread
 from oakum.kernels.topk import DENSE
 from oakum.seeds import generator
@@ -29,8 +30,8 @@ class IVF:
 
     Reads the `probes` nearest lists that hold a passing item, then further ones until k were found. A list cannot hold anything nearer than the
     distance to its centre less its radius: rows whose k-th item beats all lists left are marked exact, and every row is at
-    probes = lists. lists 0: the square root of the number of items. Time probes / lists · n · d a request; memory 4 n d
-    bytes for the rows in list order.
+    probes = lists. lists 0: the square root of the number of items. Time probes / lists · n · d a request; memory 5 n d
+    bytes for the rows in list order and as bytes.
     """
 
     kind: ClassVar[str] = "ivf"
@@ -64,6 +65,7 @@ class IVF:
         sizes = np.bincount(self.member, minlength=len(self.centres))
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.grouped = np.ascontiguousarray(own.table[self.order])
+        self.bytes = quantised(self.grouped)
         self.squares = (self.centres * self.centres).sum(1)
 
     @property
@@ -93,7 +95,7 @@ class IVF:
     def read(
         self, asked: Floats, k: int, passing: Passing | None, shut: Ragged | None, probes: int
     ) -> tuple[Ids, Floats, NDArray[np.bool_], NDArray[np.int64]]:
-        """Rows of the table [q, k], scores, whether a row is proven to be the best [q], products computed [q]."""
+        """Rows of the table [q, k], scores, whether a row is proven to be the best [q], rows read [q]."""
         own = self.geometry
         items = np.full((len(asked), k), -1, np.int32)
         scores = np.full((len(asked), k), np.nan, np.float32)
@@ -114,12 +116,12 @@ class IVF:
             found, values = np.full((n, k), -1, np.int32), np.full((n, k), np.nan, np.float32)
             computed, done, more = np.zeros(n, np.int64), np.zeros(n, bool), np.zeros(n, bool)
             own_left = left if n == len(at) else left.take(known)
-            wanted, grouped, order, passes, starts, ties, ends, closed = fixed(
-                part[known].reshape(-1), self.grouped.reshape(-1), self.order, _ALL if passing is None else passing.bits,
+            wanted, table, grouped, codes, order, passes, starts, ties, ends, closed = fixed(
+                part[known].reshape(-1), own.table.reshape(-1), self.grouped.reshape(-1), self.bytes.reshape(-1), self.order, _ALL if passing is None else passing.bits,
                 self.starts, own.ties, own_left.offsets, np.ascontiguousarray(own_left.items, np.int32),
             )  # fmt: skip
             work = partial(
-                read_lists, wanted, part.shape[1], grouped, order, passes, passing is not None, starts, visits, bounds,
+                read_lists, wanted, part.shape[1], table, grouped, codes, self.bytes.shape[1], order, passes, passing is not None, starts, visits, bounds,
                 *fixed(offsets[known], factors[known]), probes, k, ties, ends, closed, len(at) > 1, found,
                 values.view(np.int32), computed, done, more,
             )  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from oakum.kernels._lanes import first_bit
+
 WORST = np.int64(-(2**63))  # the key of nothing: every score ranks before it
 LOW = np.int64(0x7FFFFFFF)
 
@@ -105,3 +107,37 @@ def rising(codes, first, last, out):  # type: ignore[no-untyped-def]
                 j -= gap
             out[j] = code
         gap //= 3
+
+
+@njit(cache=True, nogil=True)
+def _barred(shut, low, high, label):  # type: ignore[no-untyped-def]
+    end = high
+    while low < high:
+        middle = (low + high) >> 1
+        if shut[middle] < label:
+            low = middle + 1
+        else:
+            high = middle
+    return low < end and shut[low] == label
+
+
+@njit(cache=True, nogil=True)
+def offer(  # type: ignore[no-untyped-def]
+    mask, scores, bits, row_at, ids, ties, r, room, k, keys, items, sizes, bars, least, shut, low, high
+):  # fmt: skip
+    """Products of request r with a panel of rows `ids`, those whose bit is set, to what it keeps, but for shut[low:high]
+    (rising)."""
+    least_bits = least.view(np.int32)
+    while mask:
+        j = first_bit(mask)
+        mask &= mask - 1
+        key = key_of(bits[row_at + j], ties[ids[j]])
+        if key <= bars[r] or _barred(shut, low, high, ids[j]):
+            continue
+        keys[r * room + sizes[r]] = key
+        items[r * room + sizes[r]] = ids[j]
+        sizes[r] += 1
+        if sizes[r] == room:
+            bars[r] = cut(keys, items, r * room, room, k)
+            least_bits[r] = bits_of(bars[r])
+            sizes[r] = k

@@ -14,11 +14,14 @@ from numba.extending import intrinsic
 
 LANES = 8
 QUERIES, ITEMS = 6, 16  # a tile of products: its twelve sums stay in registers
+HEAD = 8  # bytes ahead of a row of bytes: its step and its bound, float32 both; see `quantised`
 ADDED = 64  # columns that are summed at once: their sums stay in registers too
 _FUSED = ("contract",)  # a product and a sum may round once; nothing else is relaxed, so NaN stays NaN
 
 _F32, _I8, _I16, _I32, _I64 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_F32, LANES)
+_BYTES, _SHORTS, _WHOLES = (ir.VectorType(kind, 2 * LANES) for kind in (_I8, _I16, _I32))
+_SUMS = ir.VectorType(_I32, LANES)
 
 
 def _data(context, builder, kind, value):
@@ -161,7 +164,7 @@ def tile_one(typing, table, places, queries, at, d, least, least_at, out, masks)
     return sig, codegen
 
 
-def _added(builder, a):
+def _added(builder, a, add="fadd"):
     """The sum of each of eight vectors, as one vector: neighbours are added, then pairs, then halves."""
     for left, right in (
         ([0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15]),
@@ -169,10 +172,68 @@ def _added(builder, a):
         ([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]),
     ):
         a = [
-            builder.fadd(_shuffled(builder, x, y, left), _shuffled(builder, x, y, right))
+            getattr(builder, add)(_shuffled(builder, x, y, left), _shuffled(builder, x, y, right))
             for x, y in zip(a[::2], a[1::2], strict=True)
         ]
     return a[0]
+
+
+@intrinsic
+def hopeful(typing, codes, places, query, steps, by, spare, length, least, least_at):
+    """Which of 16 rows of bytes could reach a query's `least`, as bits of an int64; see `quantised` for the bound.
+
+    codes int8: row j begins at `places[j]`, its step and its bound ahead of 16 · `steps` components; query int16, as many.
+    A row could where step · (by · Σ products + spare) + length · bound reaches `least`; NaN could.
+    """
+    sig = types.int64(
+        codes, places, query, types.int64, types.float32, types.float32, types.float32, least, types.int64
+    )
+
+    def codegen(context, builder, signature, args):
+        data = lambda i: _data(context, builder, signature.args[i], args[i])
+        rows, begins, asked = data(0), data(1), data(2)
+        const = lambda n: ir.Constant(_I64, n)
+        by, spare, length = (_splat(builder, args[i]) for i in (4, 5, 6))
+        low = _splat(builder, builder.load(_at(builder, data(7), args[8])))
+        halves = []
+        for first in (0, LANES):
+            starts = [builder.load(_at(builder, begins, const(first + j))) for j in range(LANES)]
+            sums = [cgutils.alloca_once(builder, _SUMS) for _ in starts]
+            for cell in sums:
+                builder.store(ir.Constant(_SUMS, [0] * LANES), cell)
+            with cgutils.for_range(builder, args[3], intp=_I64) as loop:
+                c = builder.mul(loop.index, const(2 * LANES))
+                own = builder.load(builder.bitcast(_at(builder, asked, c), _SHORTS.as_pointer()), align=2)
+                for start, cell in zip(starts, sums, strict=True):
+                    at = _at(builder, rows, builder.add(builder.add(start, c), const(HEAD)))
+                    row = builder.load(builder.bitcast(at, _BYTES.as_pointer()), align=1)
+                    builder.store(builder.add(builder.load(cell), _paired(builder, row, own)), cell)
+            total = builder.sitofp(_added(builder, [builder.load(cell) for cell in sums], "add"), _VECTOR)
+            step, bound = (_heads(builder, rows, starts, which) for which in (0, 1))
+            could = builder.fadd(builder.fmul(by, total), spare)
+            could = builder.fadd(builder.fmul(step, could), builder.fmul(length, bound))
+            bits = builder.bitcast(builder.fcmp_unordered(">=", could, low), _I8)
+            halves.append(builder.shl(builder.zext(bits, _I64), const(first)))
+        return builder.or_(*halves)
+
+    return sig, codegen
+
+
+def _paired(builder, row, own):
+    """Sixteen bytes times sixteen shorts, neighbours added: int32 [8], one instruction where the machine has it."""
+    products = builder.mul(builder.sext(row, _WHOLES), builder.sext(own, _WHOLES), flags=("nsw",))
+    nothing = ir.Constant(_WHOLES, ir.Undefined)
+    each = lambda first: ir.Constant(_SUMS, list(range(first, 2 * LANES, 2)))
+    return builder.add(*(builder.shuffle_vector(products, nothing, each(j)) for j in (0, 1)), flags=("nsw",))
+
+
+def _heads(builder, rows, starts, which):
+    """The float at one place of the heads of eight rows of bytes."""
+    out = ir.Constant(_VECTOR, ir.Undefined)
+    for j, start in enumerate(starts):
+        at = builder.gep(builder.bitcast(_at(builder, rows, start), _F32.as_pointer()), [ir.Constant(_I64, which)])
+        out = builder.insert_element(out, builder.load(at, align=4), ir.Constant(_I32, j))
+    return out
 
 
 @intrinsic

@@ -1,8 +1,9 @@
 # mypy: disable-error-code="no-untyped-def"
 """Reading lists of rows that lie together: products and selection in one pass, list by list.
 
-Queries that come together and read the same list share one pass over it; a query alone, and what a query reads after its
-first lists, goes row by row. Both keep the k best by key, so that ties are those of an exact search over what was read.
+Queries that come together and read the same list share one pass over it; few of them, and what a query reads after its
+first lists, read the rows as bytes first (see `quantised`). Products are the same to the bit either way, and the k best are
+kept by key, so that ties are those of an exact search over what was read.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from oakum.kernels._best import WORST, bits_of, cut, finish, key_of, rising, sort
-from oakum.kernels._lanes import ITEMS, LANES, QUERIES, first_bit, tile, tile_one, turn
+from oakum.kernels._best import WORST, bits_of, cut, finish, key_of, offer, rising, sort
+from oakum.kernels._lanes import HEAD, ITEMS, QUERIES, tile
+from oakum.kernels.quantised import shortened, sift
 from oakum.kernels.tile import prefetch
+from oakum.kernels.topk import panelled
+
+FEW = 4  # requests that read a list one by one, over its bytes
 
 
 @njit(cache=True, nogil=True)
@@ -86,48 +91,17 @@ def _panel(rows, at, n, d, order, grouped, ids, places):
 
 
 @njit(cache=True, nogil=True)
-def _shut_out(shut, low, high, label):
-    end = high
-    while low < high:
-        middle = (low + high) >> 1
-        if shut[middle] < label:
-            low = middle + 1
-        else:
-            high = middle
-    return low < end and shut[low] == label
-
-
-@njit(cache=True, nogil=True)
-def _offer(mask, scores, bits, row_at, ids, ties, r, room, k, keys, items, sizes, bars, least, shut, shut_at, shut_end):
-    """Products of one query with a panel, those whose bit is set, to what it keeps."""
-    least_bits = least.view(np.int32)
-    while mask:
-        j = first_bit(mask)
-        mask &= mask - 1
-        key = key_of(bits[row_at + j], ties[ids[j]])
-        if key <= bars[r] or _shut_out(shut, shut_at, shut_end, ids[j]):
-            continue
-        keys[r * room + sizes[r]] = key
-        items[r * room + sizes[r]] = ids[j]
-        sizes[r] += 1
-        if sizes[r] == room:
-            bars[r] = cut(keys, items, r * room, room, k)
-            least_bits[r] = bits_of(bars[r])
-            sizes[r] = k
-
-
-@njit(cache=True, nogil=True)
 def read_lists(
-    asked, d, grouped, order, passes, some, starts, visits, bounds, offsets, factors, probes, k, ties, shut_offsets,
+    asked, d, table, grouped, codes, wide, order, passes, some, starts, visits, bounds, offsets, factors, probes, k, ties, shut_offsets,
     excluded, together, found, values, products, proven, more, first, last,
 ):  # fmt: skip
     """The best of the lists that lie nearest, for the queries first … last - 1 of flat `asked`, d to a row.
 
-    grouped: flat rows in list order; row j is node `order[j]` and passes where its bit of `passes` is set (read where
+    grouped, codes: flat rows in list order and their bytes; row j is row `order[j]` of the table and passes where its bit of `passes` is set (read where
     `some`); list c is `starts[c]` … `starts[c + 1]`, and does not count where none of it passes. visits, bounds: see `nearest_lists`; the
     squared distance of a score is `offsets[r] - 2 factors[r] score`. Reads `probes` lists, and more until k are found or
     nothing nearer can follow. together: queries share the reading of their first lists. Written are found int32 [q, k],
-    values int32 [q, k] (bits of scores), how many products were computed int64 [q], whether nothing better exists
+    values int32 [q, k] (bits of scores), how many rows were read int64 [q], whether nothing better exists
     bool [q], and whether a query would read on where its visits end, bool [q].
     """
     nq = last - first
@@ -149,12 +123,14 @@ def read_lists(
     rows = np.empty(longest + 1, np.int32)
     ids = np.empty(ITEMS, np.int32)
     places = np.empty(ITEMS, np.int64)
-    panel = np.empty(ITEMS * d, np.float32)
+    panel = np.empty((ITEMS + QUERIES) * d, np.float32)
+    short = np.empty((nq, wide - HEAD), np.int16)
+    aim = np.empty((nq, 3), np.float32)
     scores = np.empty(QUERIES * ITEMS, np.float32)
     bits = scores.view(np.int32)
     masks = np.empty(QUERIES, np.int64)
-    whole = d // LANES * LANES
     for r in range(nq):
+        shortened(asked, (first + r) * d, d, short[r], aim[r])
         shut_at[r] = shut_offsets[first + r] - shut_offsets[first]
         rising(excluded, shut_offsets[first + r], shut_offsets[first + r + 1], shut[shut_at[r] :])
     shut_at[nq] = len(shut)
@@ -167,7 +143,7 @@ def read_lists(
                 begins[visits[first + r, at] + 1] += 1
         for c in range(lists):
             begins[c + 1] += begins[c]
-        readers = np.empty(begins[lists], np.int32)
+        readers = np.empty(begins[lists], np.int64)
         ends = begins.copy()
         for r in range(nq):
             for at in range(ats[r]):
@@ -181,6 +157,17 @@ def read_lists(
             n = _rows(starts[c], starts[c + 1], order, passes, some, rows) if m else 0
             if not n:
                 continue
+            if m <= FEW:
+                for at in range(begins[c], begins[c + 1]):
+                    r = readers[at]
+                    reads[r] += 1
+                    products[first + r] += n
+                    sift(
+                        0 if some else starts[c], n, rows, some, order, codes, wide, short[r], aim[r], table, d, asked,
+                        (first + r) * d, ties, r, room, k, keys, items, sizes, bars, least, shut, shut_at[r], shut_at[r + 1],
+                        panel, scores,
+                    )  # fmt: skip
+                continue
             sets = (m + QUERIES - 1) // QUERIES
             for g in range(sets * QUERIES):
                 at = g // QUERIES * QUERIES * d + g % QUERIES
@@ -193,19 +180,14 @@ def read_lists(
                 low[g] = least[r] if g < m else np.inf
             for p in range(0, n, ITEMS):
                 real = _panel(rows, p, n, d, order, grouped, ids, places)
-                for x in range(0, whole, LANES):
-                    turn(grouped, places, 0, x, panel, x * ITEMS, ITEMS)
-                    turn(grouped, places, LANES, x, panel, x * ITEMS + LANES, ITEMS)
-                for x in range(whole, d):
-                    for j in range(ITEMS):
-                        panel[x * ITEMS + j] = grouped[places[j] + x]
+                panelled(grouped, places, d, panel)
                 for s in range(sets):
                     if not tile(panel, 0, turned, s * QUERIES * d, d, low, s * QUERIES, scores, masks):
                         continue
                     for i in range(min(QUERIES, m - s * QUERIES)):
                         if masks[i] & real:
                             r = readers[begins[c] + s * QUERIES + i]
-                            _offer(
+                            offer(
                                 masks[i] & real, scores, bits, i * ITEMS, ids, ties, r, room, k, keys, items, sizes, bars,
                                 least, shut, shut_at[r], shut_at[r + 1],
                             )  # fmt: skip
@@ -232,16 +214,15 @@ def read_lists(
                 break
             c = visits[own, at]
             at += 1
-            n = _rows(starts[c], starts[c + 1], order, passes, some, rows)
+            n = starts[c + 1] - starts[c]
+            if some:
+                n = _rows(starts[c], starts[c + 1], order, passes, some, rows)
             if not n:
                 continue
             reads[r] += 1
             products[own] += n
-            for p in range(0, n, ITEMS):
-                real = _panel(rows, p, n, d, order, grouped, ids, places)
-                if tile_one(grouped, places, asked, own * d, d, least, r, scores, masks) and masks[0] & real:
-                    _offer(
-                        masks[0] & real, scores, bits, 0, ids, ties, r, room, k, keys, items, sizes, bars, least, shut,
-                        shut_at[r], shut_at[r + 1],
-                    )  # fmt: skip
+            sift(
+                0 if some else starts[c], n, rows, some, order, codes, wide, short[r], aim[r], table, d, asked, own * d, ties,
+                r, room, k, keys, items, sizes, bars, least, shut, shut_at[r], shut_at[r + 1], panel, scores,
+            )  # fmt: skip
         finish(keys, items, r * room, sizes[r], k, found[own], values[own])

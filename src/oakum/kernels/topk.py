@@ -12,6 +12,7 @@ and neither threads nor the other items change a bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from itertools import pairwise
 
@@ -47,6 +48,18 @@ def tie_ranks(num_items: int) -> Ids:
 
 
 @njit(cache=True, nogil=True)
+def panelled(table, places, d, panel):  # type: ignore[no-untyped-def]
+    """16 rows of d floats that begin at `places` as a panel: component c of row j goes to 16 c + j."""
+    whole = d // LANES * LANES
+    for c in range(0, whole, LANES):
+        turn(table, places, 0, c, panel, c * ITEMS, ITEMS)
+        turn(table, places, LANES, c, panel, c * ITEMS + LANES, ITEMS)
+    for c in range(whole, d):
+        for j in range(ITEMS):
+            panel[c * ITEMS + j] = table[places[j] + c]
+
+
+@njit(cache=True, nogil=True)
 def _search(  # type: ignore[no-untyped-def]
     queries, table, d, rows, some, beside, k, ties, offsets, barred, alone, group, found, values, low, high, start, stop
 ):
@@ -73,7 +86,6 @@ def _search(  # type: ignore[no-untyped-def]
     scores = np.empty(QUERIES * ITEMS, np.float32)
     bits = scores.view(np.int32)
     masks = np.empty(QUERIES, np.int64)
-    whole = d // LANES * LANES
     fetches = not beside or d <= SHORT
     ahead = ITEMS if d > SHORT else 2 * ITEMS if beside else 4 * ITEMS
     for first in range(start, stop, group):
@@ -103,12 +115,7 @@ def _search(  # type: ignore[no-untyped-def]
                 for c in range(0, d, 16):
                     prefetch(table, row * d + c)
             if not alone:
-                for c in range(0, whole, LANES):
-                    turn(table, places, 0, c, panel, c * ITEMS, ITEMS)
-                    turn(table, places, LANES, c, panel, c * ITEMS + LANES, ITEMS)
-                for c in range(whole, d):
-                    for j in range(ITEMS):
-                        panel[c * ITEMS + j] = table[places[j] + c]
+                panelled(table, places, d, panel)
             for s in range(sets):
                 if alone:
                     reached = tile_one(table, places, queries, first * d, d, least, 0, scores, masks)
@@ -202,11 +209,11 @@ def _select(scores, m, k, ties, offsets, excluded, blank, some, found, values, s
         finish(keys, items, 0, size, k, found[r], values[r])
 
 
-def _answers(queries: int, k: int) -> tuple[Ids, NDArray[np.float32]]:
+def answers(queries: int, k: int) -> tuple[Ids, NDArray[np.float32]]:
     return np.full((queries, k), -1, np.int32), np.full((queries, k), np.nan, np.float32)
 
 
-def _shut(exclude: Ragged | None, queries: int) -> tuple[NDArray[np.int64], Ids]:
+def shut_out(exclude: Ragged | None, queries: int) -> tuple[NDArray[np.int64], Ids]:
     if exclude is None:
         return np.zeros(queries + 1, np.int64), ALL
     return exclude.offsets, np.ascontiguousarray(exclude.items, np.int32)
@@ -235,12 +242,12 @@ def topk_scores(
     exclude, blank, ties as for `topk`. Returns items int32 [q, k] (-1 where fewer are allowed) and scores float32 [q, k]
     (NaN there).
     """
-    found, values = _answers(len(scores), k)
+    found, values = answers(len(scores), k)
     if k and scores.size:
         flat, m = np.ascontiguousarray(scores, np.float32).reshape(-1), scores.shape[1]
         own = tie_ranks(m) if ties is None else ties
         closed = np.zeros(0, bool) if blank is None else blank
-        flat, own, offsets, shut, closed = fixed(flat, own, *_shut(exclude, len(scores)), closed)
+        flat, own, offsets, shut, closed = fixed(flat, own, *shut_out(exclude, len(scores)), closed)
         bits = values.view(np.int32)
         work = partial(_select, flat, m, k, own, offsets, shut, closed, blank is not None, found, bits)
         spread(work, even(len(scores), scores.size))
@@ -267,7 +274,7 @@ def topk(
     """
     if beside and ties is None:
         raise ValueError("Rows side by side need `ties`, which are of all items.")
-    found, values = _answers(len(queries), k)
+    found, values = answers(len(queries), k)
     some = rows is not ALL
     if blank is not None and blank.any():
         open_ = ~blank[rows] if some else ~blank
@@ -285,22 +292,37 @@ def topk(
     own = tie_ranks(len(table)) if ties is None else ties
     k = min(k, total)
     group = QUERIES * max(8, min(170, CACHE_BYTES // (QUERIES * (4 * d + 12 * (2 * k + 32)))))
-    asked, table, rows, own, offsets, shut = fixed(asked, table, rows, own, *_shut(exclude, len(asked)))
+    asked, table, rows, own, offsets, shut = fixed(asked, table, rows, own, *shut_out(exclude, len(asked)))
     search = partial(
         _search, asked.reshape(-1), table.reshape(-1), d, rows, some, beside or not some, k, own, offsets, shut,
         len(asked) == 1, group,
     )  # fmt: skip
-    cuts = _cuts(len(asked), total, d)
+    dealt(search, len(asked), total, d, k, own, found, values)
+    return found, values
+
+
+def dealt(
+    search: Callable[..., None],
+    queries: int,
+    total: int,
+    d: int,
+    k: int,
+    ties: Ids,
+    found: Ids,
+    values: NDArray[np.float32],
+) -> None:
+    """Run search(found, bits, low, high, start, stop), which writes the best k of the places low … high - 1 for the queries
+    start … stop - 1, over all queries and places: on threads where the work, d for each of both, is worth them."""
+    bits = values.view(np.int32)
+    cuts = _cuts(queries, total, d)
     if len(cuts) == 2:
-        stretches = even(len(asked), len(asked) * total * d, worth=DENSE, least=FEW)
-        spread(partial(search, found, values.view(np.int32), 0, total), stretches)
-        return found, values
+        spread(partial(search, found, bits, 0, total), even(queries, queries * total * d, worth=DENSE, least=FEW))
+        return
     parts = np.full((len(cuts) - 1, *found.shape), -1, np.int32)
-    bits = np.zeros_like(parts)
+    part_bits = np.zeros_like(parts)
 
     def part(at: int, _: int) -> None:
-        search(parts[at], bits[at], cuts[at], cuts[at + 1], 0, len(asked))
+        search(parts[at], part_bits[at], cuts[at], cuts[at + 1], 0, queries)
 
     spread(part, list(pairwise(range(len(cuts)))))
-    _merge(parts, bits, k, own, found, values.view(np.int32))
-    return found, values
+    _merge(parts, part_bits, k, ties, found, bits)
