@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -174,6 +175,9 @@ def pages() -> dict[Path, str]:
         parts = [speed.page(speeds, table), speed.size(sizes, table), speed.serving(served, table)]
         out[HERE / "speed.md"] = "\n".join(filter(None, parts))
         out[HERE / "images" / "speed.svg"] = speed.picture(speeds)
+        readme = HERE.parent / "README.md"
+        said = rf"\g<1>{speed.sentence(speeds, sizes)}\g<2>"
+        out[readme] = re.sub(r"(<!-- speed -->\n).*?(\n<!-- /speed -->)", said, readme.read_text(encoding="utf-8"), flags=re.S)
     return out
 
 

@@ -56,6 +56,18 @@ def page(rows: Sequence[Row], table: Table) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def sentence(rows: Sequence[Row], sizes: Sequence[Row]) -> str:
+    """What the README says of all this."""
+    best = [r for r in rows if r["best"]]
+    libraries = {r["peer"].split()[0] for r in rows}
+    most = math.ceil(max(r["peak_mb"] for r in sizes if r["size"] == 1.0) / 100) / 10
+    return (
+        f"In {sum(r['ratio'] < 1 for r in best)} of {len(best)} tasks it is quicker than the quickest of {len(libraries)} other libraries, "
+        "with the quality of both\nbeside it ([docs/speed.md](docs/speed.md)); a million people, 200 thousand items and 50 million events "
+        f"take under {most:.1f} GB at every\nstage."
+    )
+
+
 def size(rows: Sequence[Row], table: Table) -> str:
     """The section on size: every stage at the full one, and how its cost grew from an eighth of it."""
     whole, part = ({r["stage"]: r for r in rows if r["size"] == s} for s in (1.0, 0.125))
