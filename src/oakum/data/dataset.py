@@ -9,15 +9,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from oakum.data.interactions import Interactions
+from oakum.data.interactions import MANY, Interactions
 from oakum.data.ragged import Ids, Ragged
 from oakum.data.vocabulary import Vocabulary
 from oakum.errors import DataError
 
 if TYPE_CHECKING:
+    import polars as pl
     from scipy import sparse
 
 
@@ -123,6 +123,10 @@ class Dataset:
     @cached_property
     def item_counts(self) -> NDArray[np.int64]:
         """Distinct users of each item, int64 [items]."""
+        if self.has_pairs and len(self) < MANY and "matrix" not in vars(self):  # counted without loading SciPy
+            log = self.interactions
+            pairs = np.unique(log.users.astype(np.int64) * self.num_items + log.items)
+            return np.bincount(pairs % self.num_items, minlength=self.num_items).astype(np.int64)
         return np.bincount(self.matrix.indices, minlength=self.num_items).astype(np.int64)
 
     @cached_property
@@ -137,6 +141,8 @@ class Dataset:
     def without_users(self, codes: Ids) -> Dataset:
         """The log as if these users had never been in it: their events, ids, features and edges are gone, and the users
         after them have other codes. What only a simulated market knows is dropped."""
+        import polars as pl
+
         stays = np.ones(self.num_users, bool)
         stays[np.asarray(codes, np.int64)] = False
         place = np.where(stays, np.cumsum(stays) - 1, -1).astype(np.int32)
