@@ -121,33 +121,32 @@ def merge(parts, bits, k, ties, found, values):
                     items[size] = parts[part, q, a]
                     keys[size] = key_of(bits[part, q, a], ties[items[size]])
                     size += 1
-        finish(keys, items, 0, size, k, found[q], values[q])
+        finish(keys, items, np.int64(0), size, k, found[q], values[q])
 
 
 @njit(cache=True, nogil=True)
-def select(scores, m, k, ties, offsets, excluded, blank, some, found, values, start, stop):
-    """The best k of each row of flat scores, m to a row, for the rows start … stop - 1; `blank` is read where `some`."""
+def select(scores, bits, m, k, ties, offsets, excluded, blank, some, found, values, start, stop):
+    """The best k of each row of flat scores and their bits, m to a row, for the rows start … stop - 1; `blank` is read where
+    `some`."""
+    begin = np.int64(0)  # a typed zero: of a literal one everything that is called would be compiled again
     room = min(2 * k + 64, max(m, k) + 1)
     keys = np.empty(room, np.int64)
     items = np.empty(room, np.int32)
-    bits = scores.view(np.int32)
-    low = np.empty(1, np.float32)
-    low_bits = low.view(np.int32)
     for r in range(start, stop):
         base = r * m
-        size = 0
+        size = begin
         bar = WORST
-        low[0] = -np.inf
+        low = np.float32(-np.inf)
         shut = np.empty(offsets[r + 1] - offsets[r], np.int32)
         rising(excluded, offsets[r], offsets[r + 1], shut)
         next_shut = 0
         for at in range(0, m, 32):
             if at + 32 <= m:
-                mask = reaching(scores, base + at, low[0])
+                mask = reaching(scores, base + at, low)
             else:
                 mask = np.int64(0)
                 for j in range(at, m):
-                    if scores[base + j] >= low[0]:
+                    if scores[base + j] >= low:
                         mask |= np.int64(1) << np.int64(j - at)
             while mask:
                 j = at + first_bit(mask)
@@ -163,7 +162,7 @@ def select(scores, m, k, ties, offsets, excluded, blank, some, found, values, st
                 items[size] = j
                 size += 1
                 if size == room:
-                    bar = cut(keys, items, 0, room, k)
-                    low_bits[0] = bits_of(bar)
+                    bar = cut(keys, items, begin, room, k)
+                    low = np.int32(bits_of(bar)).view(np.float32)
                     size = k
-        finish(keys, items, 0, size, k, found[r], values[r])
+        finish(keys, items, begin, size, k, found[r], values[r])

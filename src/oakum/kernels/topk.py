@@ -92,7 +92,7 @@ def topk_scores(
     flat, m = np.ascontiguousarray(scores, np.float32).reshape(-1), scores.shape[1]
     closed = np.zeros(0, bool) if blank is None else blank
     flat, own, offsets, shut, closed = fixed(flat, own, *_shut(exclude, len(scores)), closed)
-    work = partial(select, flat, m, k, own, offsets, shut, closed, blank is not None, found, values.view(np.int32))
+    work = partial(select, flat, flat.view(np.int32), m, k, own, offsets, shut, closed, blank is not None, found, values.view(np.int32))
     spread(work, even(len(scores), scores.size))
     return found, values
 
