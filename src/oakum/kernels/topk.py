@@ -92,7 +92,10 @@ def topk_scores(
     flat, m = np.ascontiguousarray(scores, np.float32).reshape(-1), scores.shape[1]
     closed = np.zeros(0, bool) if blank is None else blank
     flat, own, offsets, shut, closed = fixed(flat, own, *_shut(exclude, len(scores)), closed)
-    work = partial(select, flat, flat.view(np.int32), m, k, own, offsets, shut, closed, blank is not None, found, values.view(np.int32))
+    bits = values.view(np.int32)
+    work = partial(
+        select, flat, flat.view(np.int32), m, k, own, offsets, shut, closed, blank is not None, found, bits,
+    )  # fmt: skip
     spread(work, even(len(scores), scores.size))
     return found, values
 
@@ -154,7 +157,8 @@ def topk(
     total = len(rows) if some else len(items)
     if not k or not total or not len(queries):
         return found, values
-    from oakum.kernels._search import QUERIES, merge, search
+    from oakum.kernels._lanes import QUERIES
+    from oakum.kernels._search import merge, search
 
     asked = np.ascontiguousarray(queries, np.float32)
     table = np.ascontiguousarray(items, np.float32)
