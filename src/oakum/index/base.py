@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from oakum.data import Filter, Ids, Ragged, Ranking
 from oakum.errors import DataError, ParameterError, nearest
 from oakum.kernels.lists import packed
-from oakum.kernels.topk import tie_ranks, topk
+from oakum.kernels.select import tie_ranks
+from oakum.kernels.topk import topk
 from oakum.seeds import generator
 
 Floats = NDArray[np.float32]
