@@ -67,8 +67,8 @@ class Case:
 
     def pairs(self) -> tuple[Any, Any]:
         """The training events as (users, items), int64."""
-        rows = np.repeat(np.arange(self.train.shape[0]), np.diff(self.train.indptr))
-        return rows.astype(np.int64), self.train.indices.astype(np.int64)
+        lengths = np.diff(self.array("train_indptr"))
+        return np.repeat(np.arange(len(lengths)), lengths), self.array("train_indices").astype(np.int64)
 
     def best(self, scores: Any, users: Any, k: int = 20) -> Any:
         """The k best of each row of a block of scores, seen items left out: for libraries that only score."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import compileall
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -38,7 +40,10 @@ def python_of(peer: str) -> Path:
 
 def ready(peer: str, tell: bool = True) -> str:
     """Make the environment of a peer where it is not there yet. Returns "" or why it cannot be had."""
-    if peer not in PEERS:
+    if peer not in PEERS:  # Oakum may run from its sources: made bytecode once, as pip makes what it installs
+        found = importlib.util.find_spec(peer)
+        for folder in (found and found.submodule_search_locations) or ():
+            compileall.compile_dir(folder, quiet=2)
         return ""
     wanted = "\n".join(PEERS[peer])
     folder = cache() / "envs" / peer

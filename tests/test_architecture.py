@@ -185,6 +185,20 @@ def test_importing_oakum_loads_nothing_heavy() -> None:
     assert run_python(code) == "[]"
 
 
+def test_what_is_imported_waits_for_what_needs_it(tmp_path: Path) -> None:
+    code = f"""
+import sys
+import oakum
+oakum.fit
+print([m for m in ("torch", "polars", "numba", "scipy") if m in sys.modules])
+import polars as pl
+data = oakum.read(pl.DataFrame({{"user_id": [1, 1, 2, 2, 3], "item_id": [1, 2, 2, 3, 3]}}))
+oakum.save(oakum.fit("popularity", data), {str(tmp_path / "saved")!r})
+print(len(oakum.load({str(tmp_path / "saved")!r}).recommend([1, 2])), [m for m in ("torch", "numba", "scipy") if m in sys.modules])
+"""
+    assert run_python(code).splitlines() == ["[]", "2 []"]
+
+
 def test_closed_forms_and_audits_of_them_need_no_torch() -> None:
     code = """
 import sys

@@ -83,7 +83,7 @@ def test_a_learned_list_maker_is_silent_about_what_it_never_saw() -> None:
         def recommend_lists(self, queries: Queries, k: int, where: Filter, seed: int | None) -> Ranking:
             noise = torch.rand(len(queries), ITEMS).numpy()
             noise[where.closed_rows(ITEMS, len(queries))] = np.nan
-            from oakum.kernels.topk import topk_scores
+            from oakum.kernels.select import topk_scores
 
             return Ranking(*topk_scores(noise, k))
 

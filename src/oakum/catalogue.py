@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from oakum.errors import MissingExtra, ParameterError, nearest
@@ -71,6 +69,9 @@ PARTS = {
 @cache
 def entries() -> Mapping[str, Entry]:
     """All systems by slug, in the order of the file."""
+    import tomllib
+    from importlib import resources
+
     text = resources.files("oakum").joinpath("catalogue.toml").read_text(encoding="utf-8")
     out = {}
     for slug, table in tomllib.loads(text).items():

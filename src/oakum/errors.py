@@ -13,7 +13,6 @@ OakumError
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -58,6 +57,8 @@ class Interrupted(OakumError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """' Did you mean X?' for the closest known name, or the list of known names."""
+    import difflib
+
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:

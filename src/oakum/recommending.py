@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from oakum.data import Filter, Ids, Queries, Ragged, Ranking
 from oakum.errors import ParameterError
-from oakum.kernels.topk import tie_ranks, topk, topk_scores
+from oakum.kernels.select import tie_ranks, topk_scores
 from oakum.seeds import derive
 
 LISTS_AT_ONCE = 256  # requests a model is asked to make lists for at once; fixed, since drawn lists depend on it
@@ -61,6 +61,8 @@ def rank(
             near = index.search(model.query_vectors(part), k, where=ready, exclude=exclude)
             items, scores = near.items, near.scores
         elif table is not None:
+            from oakum.kernels.topk import topk
+
             items, scores = topk(model.query_vectors(part), table, k, exclude=exclude, blank=blank)
         else:
             block = model.score(part)
@@ -77,6 +79,8 @@ def rank(
         return Ranking(items, scores)
     silent = items[:, 0] < 0
     if silent.any():
+        from oakum.kernels.topk import topk
+
         at = np.flatnonzero(silent)
         exclude = None if where.exclude is None else where.exclude.take(at)
         # Popularity as products of vectors of width one: nothing of requests × items is made.

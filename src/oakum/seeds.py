@@ -6,11 +6,12 @@ So the order in which parts run, and the number of workers, never change a resul
 from __future__ import annotations
 
 import hashlib
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Rng = np.random.Generator
+Rng: TypeAlias = "np.random.Generator"  # named only: what draws loads it
 
 
 def derive(seed: int, *names: object) -> int:

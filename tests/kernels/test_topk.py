@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oakum.data import Ragged
-from oakum.kernels import spread
+from oakum.kernels import select, spread
 from oakum.kernels import topk as module
-from oakum.kernels.topk import ALL, tie_ranks, topk, topk_scores
+from oakum.kernels.select import LITTLE, tie_ranks, topk_scores
+from oakum.kernels.topk import ALL, topk
 from tests.oracles.best import best
 
 
@@ -61,17 +64,23 @@ def test_scores_are_selected_as_they_stand(q: int, n: int, k: int, seed: int, ex
     blank = rng.random(n) < 0.3 if blanks else np.zeros(n, bool)
     wanted = best(scores, k, ties, [set(np.flatnonzero(blank).tolist()) | set(s) for s in shut])
     scores.flags.writeable = False
-    found = topk_scores(
-        scores, k, exclude=Ragged.of(shut) if excludes else None, blank=blank if blanks else None, ties=ties
-    )
-    np.testing.assert_array_equal(found[0], wanted[0])
-    np.testing.assert_array_equal(found[1], wanted[1])
+    for little in (0, LITTLE):  # by what is compiled, and by NumPy: the same to the bit
+        with patch.object(select, "LITTLE", little):
+            found = topk_scores(
+                scores, k, exclude=Ragged.of(shut) if excludes else None, blank=blank if blanks else None, ties=ties
+            )
+        for a, b in zip(found, wanted, strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(a, b)
+        assert not np.signbit(found[1][found[1] == 0]).any()
 
 
 @pytest.mark.parametrize("order", ["rising", "falling", "waves", "equal"])
 @pytest.mark.parametrize("k", [1, 20, 700])
-def test_no_order_of_the_scores_is_special(order: str, k: int) -> None:
+@pytest.mark.parametrize("little", [0, LITTLE])
+def test_no_order_of_the_scores_is_special(order: str, k: int, little: int, monkeypatch: pytest.MonkeyPatch) -> None:
     n = 5000
+    monkeypatch.setattr(select, "LITTLE", little)
     row = {
         "rising": np.arange(n), "falling": -np.arange(n), "waves": np.arange(n) % 70, "equal": np.zeros(n),
     }[order].astype(np.float32)  # fmt: skip
@@ -117,7 +126,15 @@ def test_no_bit_depends_on_threads_or_on_company(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_array_equal(shared[0], topk_scores(scores.copy(), 5)[0])
 
 
-def test_a_kernel_is_compiled_once_whoever_may_write_to_its_input() -> None:
+def test_what_cannot_be_shown_is_not_looked_for_beyond_the_table() -> None:
+    scores, shut = np.array([[1, 3, 2]], np.float32), Ragged.of([[-1, 1, 7]])
+    for little in (0, LITTLE):
+        with patch.object(select, "LITTLE", little):
+            assert topk_scores(scores, 3, exclude=shut)[0].tolist() == [[2, 0, -1]]
+
+
+def test_a_kernel_is_compiled_once_whoever_may_write_to_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(select, "LITTLE", 0)
     q, table = np.ones((2, 3), np.float32), np.ones((5, 3), np.float32)
     for array in (q, table):
         array.flags.writeable = False

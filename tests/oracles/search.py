@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from oakum.kernels.topk import tie_ranks
+from oakum.kernels.select import tie_ranks
 
 
 def score_of(query: np.ndarray, item: np.ndarray, metric: str) -> float:

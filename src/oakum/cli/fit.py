@@ -33,7 +33,7 @@ def run(
     With a split, training stops on the validation part and the test part is measured. An interrupted fit goes on from its
     last state when the same command is run again.
     """
-    from oakum import evaluation, store
+    from oakum import store
     from oakum.api import spec_from_text
     from oakum.catalogue import load_class
     from oakum.engine.fit import fit, spec_is_learned
@@ -70,7 +70,9 @@ def run(
     }
     lines = [f"Saved {system} to {out} ({fitted.record.seconds:.1f} s, {fitted.record.stopped})."]
     if len(parts.test):
-        found = evaluation.evaluate(fitted, parts)
+        from oakum.evaluation import evaluate
+
+        found = evaluate(fitted, parts)
         result.update(found.to_json())
         lines += [
             f"{n}  {e}" for n, e in found.metrics.items() if n.split("@")[0] in ("ndcg", "recall", "auc", "log_loss")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from oakum.data.dataset import Dataset, Relation
@@ -60,6 +59,8 @@ def bundle_log(data: Dataset, relation: str = "bundles") -> Dataset:
     counts = log.matrix(data.num_users, data.num_items, weights="count").tocoo()
     feedback = Relation("shoppers", "items", counts.row, counts.col, counts.data)
     rest = {n: r for n, r in data.relations.items() if n != relation and {r.source, r.target} == {"items"}}
+    import polars as pl
+
     tables = {"shoppers": pl.DataFrame({"id": data.users.ids}), "users": table[kept]}
     if "items" in data.tables:
         tables["items"] = data.tables["items"]
@@ -88,6 +89,8 @@ def feedback_log(data: Dataset) -> Dataset | None:
             f"The relation '{FEEDBACK}' of '{data.name}' joins {edges.source} with {edges.target}; it should join shoppers "
             "with items, and the users of this log are its bundles: call the column of people shopper_id."
         )
+    import polars as pl
+
     people = int(ends[other].max()) + 1
     log = Interactions(ends[other], ends["items"])
     ids = Vocabulary(pl.Series("id", np.arange(people, dtype=np.int64)))

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from oakum.data.interactions import Interactions, ones
@@ -18,6 +17,7 @@ from oakum.data.vocabulary import Vocabulary
 from oakum.errors import DataError
 
 if TYPE_CHECKING:
+    import polars as pl
     from scipy import sparse
 
 
@@ -149,6 +149,8 @@ class Dataset:
     def without_users(self, codes: Ids) -> Dataset:
         """The log as if these users had never been in it: their events, ids, features and edges are gone, and the users
         after them have other codes. What only a simulated market knows is dropped."""
+        import polars as pl
+
         stays = np.ones(self.num_users, bool)
         stays[np.asarray(codes, np.int64)] = False
         place = np.where(stays, np.cumsum(stays) - 1, -1).astype(np.int32)
@@ -176,6 +178,8 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the events, the ids, the tables and the relations: the identity that run records name."""
+        import polars as pl
+
         sha = hashlib.sha256(self.interactions.digest().encode())
         for ids in (self.users.ids, self.items.ids):
             sha.update(ids.cast(pl.String).str.join("\x1f").item().encode())

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from oakum.data.dataset import Dataset
 from oakum.data.interactions import Interactions
 from oakum.data.ragged import Ids
 from oakum.errors import DataError, ParameterError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 COLUMN = "domain"
 
@@ -59,6 +61,8 @@ def domains(data: Dataset) -> Domains:
                 f"{several:,} items of '{data.name}' are of several domains; an item is of one, so give it an id in each."
             )
         column = column.list.first()
+    import polars as pl
+
     text = column.cast(pl.String).replace("", None)
     names = text.drop_nulls().unique().sort()
     codes = text.replace_strict(names, np.arange(len(names)), default=-1, return_dtype=pl.Int32)
@@ -80,6 +84,8 @@ def domains_from_log(
     """
     if not parts or any(COLUMN not in p.fields for p in parts):
         return list(parts)
+    import polars as pl
+
     items = np.concatenate([p.items for p in parts])
     labels = np.concatenate([np.asarray(p.fields[COLUMN]).astype(np.str_) for p in parts])
     said = pl.DataFrame({"code": items, COLUMN: labels}).filter(~pl.col(COLUMN).is_in(["", "nan"])).unique()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from oakum.data.ragged import Ids
 from oakum.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +27,8 @@ class Vocabulary:
     @classmethod
     def of(cls, ids: Iterable[Any]) -> Vocabulary:
         """From ids in code order; integers stay integers, everything else is text."""
+        import polars as pl
+
         kept = list(ids)
         whole = all(isinstance(x, int | np.integer) and not isinstance(x, bool) for x in kept)
         series = pl.Series("id", [int(x) if whole else str(x) for x in kept], dtype=pl.Int64 if whole else pl.String)
@@ -37,6 +41,8 @@ class Vocabulary:
 
     def encode(self, ids: Sequence[Any] | pl.Series) -> Ids:
         """Codes of the ids, int32 [n]; -1 where unknown. Text that spells an integer id is understood."""
+        import polars as pl
+
         series = ids if isinstance(ids, pl.Series) else pl.Series("id", list(ids), strict=False)
         if series.dtype != self.ids.dtype:
             series = series.cast(self.ids.dtype, strict=False)
@@ -50,6 +56,8 @@ class Vocabulary:
 
     def extend(self, ids: Iterable[Any]) -> Vocabulary:
         """The same codes, and new ones after them for the ids not yet known."""
+        import polars as pl
+
         asked = list(ids)
         fresh = list(dict.fromkeys(i for i, c in zip(asked, self.encode(asked), strict=True) if c < 0))
         return self if not fresh else Vocabulary(pl.concat([self.ids, pl.Series("id", fresh, dtype=self.ids.dtype)]))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from oakum.data import Dataset, Filter, Ids, Interactions, Queries, Ragged, Ranking, Schema, Vocabulary
@@ -20,6 +19,8 @@ from oakum.errors import ParameterError, nearest
 from oakum.parameters import Spec
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from oakum.metrics.calibration import Predictions
 
 
@@ -207,6 +208,8 @@ class Fitted:
 
         Raises `ParameterError` where it cannot be read or names a column that the model has not.
         """
+        import polars as pl
+
         from oakum.data.expressions import Expression
 
         names = pl.Series("item_id", [str(i) for i in self.items.ids.to_list()], dtype=pl.String)

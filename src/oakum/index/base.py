@@ -14,7 +14,8 @@ from oakum.data import Filter, Ids, Ragged, Ranking
 from oakum.errors import DataError, ParameterError, nearest
 from oakum.kernels.lists import packed
 from oakum.kernels.quantised import APART, STEPS, quantised, topk_quantised
-from oakum.kernels.topk import ALL, tie_ranks, topk
+from oakum.kernels.select import tie_ranks
+from oakum.kernels.topk import ALL, topk
 from oakum.seeds import generator
 
 Floats = NDArray[np.float32]

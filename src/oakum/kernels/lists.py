@@ -41,7 +41,7 @@ def nearest_lists(gaps, radius, slack, p):
             keys[c] = key_of(bits[0], c)
             order[c] = c
         if p < lists:
-            cut(keys, order, 0, lists, p)
+            cut(keys, order, np.int64(0), lists, p)
         sort(keys, order, 0, p)
         low = np.float32(np.inf)
         for at in range(lists - 1, -1, -1):

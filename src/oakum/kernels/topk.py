@@ -13,7 +13,7 @@ and neither threads nor the other items change a bit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 from oakum.data import Ids, Ragged
 from oakum.kernels._best import WORST, bits_of, cut, finish, key_of, rising
 from oakum.kernels._lanes import ITEMS, LANES, QUERIES, first_bit, reaching, tile, tile_one, turn
+from oakum.kernels.select import tie_ranks
 from oakum.kernels.spread import even, fixed, most, spread
 from oakum.kernels.tile import prefetch
-from oakum.seeds import keyed_hash
 
-TIE_KEY = 0x0AC0
 CACHE_BYTES = 1 << 19  # of queries and of what they keep: the part of a core's own cache that a group may fill
 ALL = np.empty(0, np.int32)  # in place of rows: every row of the table
 
@@ -35,16 +34,6 @@ DENSE = 1e9  # multiplications of a dense kernel that are worth a thread: some t
 SPLIT = 2.5e8  # the same where each thread reads a part of the table
 FEW = 64  # queries to a thread, below which the table is dealt to the threads, not the queries
 SHORT = 128  # components: shorter rows end before the processor has seen a stream, so they are asked for ahead
-
-
-@lru_cache(maxsize=4)
-def tie_ranks(num_items: int) -> Ids:
-    """Position of each item in the fixed permutation that breaks ties, int32 [items], shared and read-only."""
-    order = np.argsort(keyed_hash(TIE_KEY, np.arange(num_items, dtype=np.int64)), kind="stable")
-    ranks = np.empty(num_items, np.int32)
-    ranks[order] = np.arange(num_items, dtype=np.int32)
-    ranks.flags.writeable = False
-    return ranks
 
 
 @njit(cache=True, nogil=True)
@@ -161,33 +150,32 @@ def _merge(parts, bits, k, ties, found, values):  # type: ignore[no-untyped-def]
                     items[size] = parts[part, q, a]
                     keys[size] = key_of(bits[part, q, a], ties[items[size]])
                     size += 1
-        finish(keys, items, 0, size, k, found[q], values[q])
+        finish(keys, items, np.int64(0), size, k, found[q], values[q])
 
 
 @njit(cache=True, nogil=True)
-def _select(scores, m, k, ties, offsets, excluded, blank, some, found, values, start, stop):
-    """The best k of each row of flat scores, m to a row, for the rows start … stop - 1; `blank` is read where `some`."""
+def _select(scores, bits, m, k, ties, offsets, excluded, blank, some, found, values, start, stop):
+    """The best k of each row of flat scores and their bits, m to a row, for the rows start … stop - 1; `blank` is read where
+    `some`."""
+    begin = np.int64(0)  # a typed zero: for a literal one all that is called would be compiled once more
     room = min(2 * k + 64, max(m, k) + 1)
     keys = np.empty(room, np.int64)
     items = np.empty(room, np.int32)
-    bits = scores.view(np.int32)
-    low = np.empty(1, np.float32)
-    low_bits = low.view(np.int32)
     for r in range(start, stop):
         base = r * m
-        size = 0
+        size = begin
         bar = WORST
-        low[0] = -np.inf
+        low = np.float32(-np.inf)
         shut = np.empty(offsets[r + 1] - offsets[r], np.int32)
         rising(excluded, offsets[r], offsets[r + 1], shut)
         next_shut = 0
         for at in range(0, m, 32):
             if at + 32 <= m:
-                mask = reaching(scores, base + at, low[0])
+                mask = reaching(scores, base + at, low)
             else:
                 mask = np.int64(0)
                 for j in range(at, m):
-                    if scores[base + j] >= low[0]:
+                    if scores[base + j] >= low:
                         mask |= np.int64(1) << np.int64(j - at)
             while mask:
                 j = at + first_bit(mask)
@@ -203,10 +191,10 @@ def _select(scores, m, k, ties, offsets, excluded, blank, some, found, values, s
                 items[size] = j
                 size += 1
                 if size == room:
-                    bar = cut(keys, items, 0, room, k)
-                    low_bits[0] = bits_of(bar)
+                    bar = cut(keys, items, begin, room, k)
+                    low = np.int32(bits_of(bar)).view(np.float32)
                     size = k
-        finish(keys, items, 0, size, k, found[r], values[r])
+        finish(keys, items, begin, size, k, found[r], values[r])
 
 
 def answers(queries: int, k: int) -> tuple[Ids, NDArray[np.float32]]:
@@ -229,28 +217,19 @@ def _cuts(queries: int, total: int, d: int) -> list[int]:
     return [0, total] if parts < 2 else [*range(0, total, -(-total // (parts * ITEMS)) * ITEMS), total]
 
 
-def topk_scores(
-    scores: NDArray[np.float32],
-    k: int,
-    *,
-    exclude: Ragged | None = None,
-    blank: NDArray[np.bool_] | None = None,
-    ties: Ids | None = None,
+def select(
+    scores: NDArray[np.float32], k: int, ties: Ids, exclude: Ragged | None, blank: NDArray[np.bool_] | None
 ) -> tuple[Ids, NDArray[np.float32]]:
-    """The best `k` of each row of a block of scores [q, items], which is only read.
-
-    exclude, blank, ties as for `topk`. Returns items int32 [q, k] (-1 where fewer are allowed) and scores float32 [q, k]
-    (NaN there).
-    """
+    """`topk_scores` of scores [q, items], q and items at least 1, for a k above 0."""
     found, values = answers(len(scores), k)
-    if k and scores.size:
-        flat, m = np.ascontiguousarray(scores, np.float32).reshape(-1), scores.shape[1]
-        own = tie_ranks(m) if ties is None else ties
-        closed = np.zeros(0, bool) if blank is None else blank
-        flat, own, offsets, shut, closed = fixed(flat, own, *shut_out(exclude, len(scores)), closed)
-        bits = values.view(np.int32)
-        work = partial(_select, flat, m, k, own, offsets, shut, closed, blank is not None, found, bits)
-        spread(work, even(len(scores), scores.size))
+    flat, m = np.ascontiguousarray(scores, np.float32).reshape(-1), scores.shape[1]
+    closed = np.zeros(0, bool) if blank is None else blank
+    flat, ties, offsets, shut, closed = fixed(flat, ties, *shut_out(exclude, len(scores)), closed)
+    work = partial(
+        _select, flat, flat.view(np.int32), m, k, ties, offsets, shut, closed, blank is not None, found,
+        values.view(np.int32),
+    )  # fmt: skip
+    spread(work, even(len(scores), scores.size))
     return found, values
 
 

@@ -18,7 +18,7 @@ from oakum.data import Filter, Ids, Queries, Ranking
 from oakum.engine.fitted import Fitted
 from oakum.errors import ModelFileError
 from oakum.files import whole
-from oakum.kernels.topk import tie_ranks
+from oakum.kernels.select import tie_ranks
 
 POINTER = "current.json"
 REFRESHED = "refreshed"

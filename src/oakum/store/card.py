@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 def card_of(fitted: Fitted) -> str:
     """Markdown for people; nothing reads it back."""
     from oakum.catalogue import entry
-    from oakum.metrics import metric
 
     known = entry(fitted.spec.slug)
     record = fitted.record
@@ -20,6 +19,8 @@ def card_of(fitted: Fitted) -> str:
     looks = [h for h in record.history if "validation" in h]
     valid = ""
     if looks:
+        from oakum.metrics import metric
+
         name = next(iter(looks[-1]["validation"]))
         best = (max if metric(name).better != "lower" else min)(h["validation"][name] for h in looks)
         valid = f"\nBest {name} on the validation part: {best:.4f}.\n"

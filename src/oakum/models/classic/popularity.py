@@ -51,8 +51,7 @@ class Recent(Popularity):
         span = int(times.max() - times.min())
         window = self.window_days * DAY if self.window_days else min(7 * DAY, max(1, span // 10))
         recent = data.interactions.take(times > times.max() - window)
-        counts = np.bincount(recent.matrix(data.num_users, data.num_items).indices, minlength=data.num_items)
-        return counts.astype(np.float32)
+        return data.with_interactions(recent).item_counts.astype(np.float32)
 
 
 class Decayed(Popularity):

@@ -17,7 +17,7 @@ from oakum.data.world import taken_of
 from oakum.engine.learner import Facts, Losses, Model, Phase, Reps
 from oakum.engine.plan import Plan
 from oakum.engine.run import Run
-from oakum.kernels.topk import topk_scores
+from oakum.kernels.select import topk_scores
 from oakum.nn.variational import Drift, Posterior, kl_normal
 from oakum.parameters import Range, Spec
 from oakum.recommending import interleaved
