@@ -151,9 +151,15 @@ def _answers() -> list[Task]:
             ("implicit", "rectools", *(("recbole",) if items < 10_000 else ())),
             quality="agreement",
             toy="factors-80",
+            full=items > 200_000,
             limit=lambda m, f, s: products(m, f["asked"], f["items"], 64),
         )
-        for title, items, users in (("3k", 3043, 6022), ("41k", 40_981, 29_858), ("200k", 200_000, 5000))
+        for title, items, users in (
+            ("3k", 3043, 6022),
+            ("41k", 40_981, 29_858),
+            ("200k", 200_000, 5000),
+            ("1m", 1_000_000, 5000),
+        )
     ]
     metrics = [
         Task(
