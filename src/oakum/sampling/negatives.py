@@ -36,13 +36,14 @@ def _slot(key, place):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, inline="always")
 def _has(indices: NDArray[np.int32], low: int, high: int, item: int) -> bool:
+    end = high
     while low < high:
         middle = (low + high) >> 1
         if indices[middle] < item:
             low = middle + 1
         else:
             high = middle
-    return low < len(indices) and indices[low] == item
+    return low < end and indices[low] == item  # what comes at the end is the first item of somebody else
 
 
 @njit(cache=True, inline="always")
