@@ -59,3 +59,16 @@ def test_a_list_of_one_is_its_only_member_and_no_value_is_no_vector() -> None:
     torch.testing.assert_close(found[0, 0], embed.table.weight[2])
     torch.testing.assert_close(found[2], (found[0] + found[1]) / 2)
     assert (embed(codes, values * 0) == 0).all()
+
+
+def test_gradients_of_categories_agree_with_a_loop() -> None:
+    columns = {name: COLUMNS[name] for name in ("a", "b")}
+    coder = Coder.learn(columns, min_count=1)
+    codes, values = (torch.from_numpy(x) for x in coder.encode(columns, 6))
+    embed = FieldEmbedding(coder.layout, 4, init_std=1.0)
+    weights = torch.randn(6, 2, 4)
+    own, want = (
+        torch.autograd.grad((f * weights).sum(), embed.table.weight)
+        for f in (embed(codes, values), slow(embed, codes, values))
+    )
+    torch.testing.assert_close(own, want)

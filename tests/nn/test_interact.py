@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from oakum.nn.interact import MLP, CrossNet, FieldAttention, fm  # noqa: E402
+from oakum.nn.interact import MLP, PART, CrossNet, FieldAttention, fm  # noqa: E402
 
 
 def test_fm_is_the_sum_over_pairs() -> None:
@@ -126,3 +126,16 @@ def test_network() -> None:
     assert MLP(6, (4, 3), norm="batch", dropout=0.1)(torch.randn(5, 6)).shape == (5,)
     assert MLP(6, (4, 3), norm="layer", logit=False)(torch.randn(5, 6)).shape == (5, 3)
     assert MLP(6, ())(torch.randn(5, 6)).shape == (5,)
+
+
+@pytest.mark.parametrize("norm", ["none", "layer", "batch"])
+def test_rows_in_parts_are_rows_together(norm: str) -> None:
+    torch.manual_seed(0)
+    net = MLP(6, (4, 3), norm=norm).double()
+    x = torch.randn(2 * PART + 5, 6, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(len(x), dtype=torch.float64)
+    through = [x, *net.parameters()]
+    parts = torch.autograd.grad((net(x) * weights).sum(), through)
+    together = torch.autograd.grad((net.net(x).squeeze(-1) * weights).sum(), through)
+    torch.testing.assert_close(net(x), net.net(x).squeeze(-1))
+    torch.testing.assert_close(parts, together)

@@ -17,7 +17,7 @@ from oakum.engine.plan import Plan  # noqa: E402
 from oakum.engine.run import Run  # noqa: E402
 from oakum.errors import DataError  # noqa: E402
 from oakum.sampling.batches import Pairs  # noqa: E402
-from oakum.sampling.negatives import guide_of, marks_of, reject_draws  # noqa: E402
+from oakum.sampling.negatives import guide_of, marks_of, owned_by, reject_draws  # noqa: E402
 from oakum.sampling.samplers import InDomain, OnOffer, Uniform  # noqa: E402
 from oakum.sampling.sequences import Sequences  # noqa: E402
 from tests.oracles.draws import drawn  # noqa: E402
@@ -99,3 +99,10 @@ def test_draws_equal_those_of_the_formula(
     marks = marks_of(x.indptr, x.indices)
     found = reject_draws(key, users, n, items, shares, guide, none, none, none, x.indptr, x.indices, marks)
     assert found.tolist() == drawn(key, users.tolist(), n, items, owned, shares.tolist())
+
+
+def test_what_the_next_person_has_first_is_not_owned() -> None:
+    x = sparse.csr_matrix(np.array([[1, 0, 0, 0], [0, 0, 1, 1]], np.float32))
+    users, items = np.array([0, 1, -1]), np.arange(4)
+    found = owned_by(users, items, x.indptr, x.indices)
+    assert found.tolist() == [[True, False, False, False], [False, False, True, True], [False] * 4]

@@ -102,9 +102,13 @@ class Descent:
         assert found is not None
         assert negatives is not None
         users, items, l2 = found
-        who, had = batch.users.numpy(), batch.items.numpy()  # type: ignore[attr-defined]
-        others = negatives.items.expand(len(batch), -1).contiguous().numpy()
-        ranking, squares = descend(users.detach().numpy(), items.detach().numpy(), who, had, others, rate, l2)
+        others = negatives.items.expand(len(batch), -1)
+        whole = lambda x: (
+            x.unsqueeze(1).expand(others.shape).flatten().numpy()
+        )  # a row with n negatives makes n triples
+        who, had = whole(batch.users), whole(batch.items)  # type: ignore[attr-defined]
+        tables = users.detach().numpy(), items.detach().numpy()
+        ranking, squares = descend(*tables, who, had, others.flatten().numpy(), rate, l2)
         if not ranking + squares < float("inf"):
             raise OakumError(
                 f"The loss is not finite in phase '{self.run.phase.name}', epoch {self.run.epoch}, step {self.run.step} "

@@ -39,7 +39,7 @@ def neighbours(
         found = _turned(items, weights, counts)
     else:
         filled = np.arange(k) < counts[:, None]
-        found = (weights[filled].astype(np.float32), items[filled], np.concatenate([[0], np.cumsum(counts)]))
+        found = (weights[filled], items[filled], np.concatenate([[0], np.cumsum(counts)]))
     graph = sparse.csr_matrix(found, shape=(n, n))
     graph.sort_indices()
     return graph
@@ -113,15 +113,17 @@ def _best(
     diagonal: bool,
     block: int,
     progress: Callable[[float], None] | None,
-) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64]]:
-    """The k best of every column, in no order: items [n, k] (-1), similarities [n, k], how many there are [n]."""
+) -> tuple[NDArray[np.int32], NDArray[Any], NDArray[np.int64]]:
+    """The k best of every column, in no order: items [n, k] (-1), similarities [n, k] (float64 where SCALED, else float32),
+    how many there are [n]."""
     n = x.shape[1]
     rows = x.tocsr()
     unsigned = rows.indices.astype(np.uint32)  # no index is looked at twice to see whether it counts from the end
     ones = bool((rows.data == 1).all())
     columns = rows.T.tocsr()  # its rows, the columns of x, name the users of each in order
     by_row, by_column = (np.asarray(m.data, np.float32) for m in (rows, columns))
-    items, weights = np.full((n, k), -1, np.int32), np.zeros((n, k))
+    kind = np.float64 if form == SCALED else np.float32
+    items, weights = np.full((n, k), -1, np.int32), np.zeros((n, k), kind)
     counts = np.zeros(n, np.int64)
     work = float((np.diff(rows.indptr).astype(np.float64) ** 2).sum())
     for start in range(0, n, block):
@@ -185,7 +187,8 @@ def _offer(values, codes, size, k, value, code):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _keep(scores, codes, m, k, values, items, bins, rough):  # type: ignore[no-untyped-def]
-    """The k best of m candidates into values [k] and items [k], in no order; how many there are. rough float32 [≥ m].
+    """The k best of m candidates into values [k] and items [k], in no order; how many there are. rough float32 [> m];
+    scores and codes are written over.
 
     Candidates are counted by the leading bits of their scores, from the best down; only those that fall where the count
     passes k are compared one by one.
@@ -194,32 +197,33 @@ def _keep(scores, codes, m, k, values, items, bins, rough):  # type: ignore[no-u
         for c in range(m):
             values[c], items[c] = scores[c], codes[c]
         return m
-    bits = rough.view(np.int32)
-    top = np.float32(0)
+    bits = rough.view(np.int32)  # of numbers that are not negative in the order of the numbers, and quicker to compare
+    top = np.int32(0)
     for c in range(m):
         rough[c] = scores[c]
-        top = max(top, rough[c])
-    rough[m] = top
+    for c in range(m):
+        top = max(top, bits[c])
     last = len(bins) - 1
-    base = (bits[m] >> 18) - last
+    base = (top >> 18) - np.int32(last)
+    for c in range(m):
+        bits[c] = max(np.int32(0), (bits[c] >> 18) - base)
     bins[:] = 0
     for c in range(m):
-        place = max(0, (bits[c] >> 18) - base)
-        bits[c] = place
-        bins[place] += 1
+        bins[bits[c]] += 1
     edge, above = last, np.int64(0)
     while above + bins[edge] < k:
         above += bins[edge]
         edge -= 1
-    size, low = np.int64(0), values[above:]
-    kept = items[above:]
-    held = np.int64(0)
-    for c in range(m):
-        if bits[c] > edge:
-            values[size], items[size] = scores[c], codes[c]
-            size += 1
-        elif bits[c] == edge:
-            held = _offer(low, kept, held, k - above, scores[c], codes[c])
+    size, held = np.int64(0), np.int64(0)
+    for c in range(m):  # what is not wanted is written over by what comes next
+        score, code = scores[c], codes[c]
+        values[size], items[size] = score, code
+        size += bits[c] > edge
+        scores[held], codes[held] = score, code
+        held += bits[c] == edge
+    size, low, kept = np.int64(0), values[above:], items[above:]
+    for c in range(held):
+        size = _offer(low, kept, size, k - above, scores[c], codes[c])
     return k
 
 
@@ -233,7 +237,7 @@ def _nearest(  # type: ignore[no-untyped-def]
     times = np.zeros(n, np.int32)
     sums = np.zeros(n, np.float32)
     touched = np.empty(n + 1, np.uint32)
-    scores, codes, rough = np.empty(n + 1), np.empty(n + 1, np.uint32), np.empty(n + 1, np.float32)
+    scores, codes, rough = np.empty(n + 1, weights.dtype), np.empty(n + 1, np.uint32), np.empty(n + 1, np.float32)
     scale, bins = np.empty(n + 1, right.dtype), np.zeros(1024, np.int32)
     for own in range(first, last):
         work = 0

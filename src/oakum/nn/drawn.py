@@ -1,4 +1,6 @@
-"""Drawn items that rows are compared with: scored where they stand in their table, copied only for whoever asks."""
+"""Drawn items that rows are compared with: scored where they stand in their table, copied only for whoever asks.
+
+What is compiled is loaded by whoever scores drawn items, not by all who train."""
 
 from __future__ import annotations
 
@@ -9,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oakum.kernels.spmm import dots, push, times
 from oakum.losses import against
 
 
@@ -18,6 +19,8 @@ class _Dots(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, table: Tensor, codes: Tensor) -> Tensor:
+        from oakum.kernels.spmm import dots
+
         ctx.save_for_backward(query, table, codes)
         arrays = (t.detach().contiguous().numpy() for t in (query, table, codes))
         return torch.from_numpy(dots(*arrays, threads=torch.get_num_threads()))
@@ -29,6 +32,8 @@ class _Dots(torch.autograd.Function):
             to_query = torch.einsum("bn,bnd->bd", grads[0], table[codes])
             outer = (grads[0].unsqueeze(-1) * query.unsqueeze(1)).flatten(0, 1)
             return to_query, torch.zeros_like(table).index_add(0, codes.flatten(), outer), None
+        from oakum.kernels.spmm import push, times
+
         b, n = codes.shape
         # The gradient is a sparse matrix with n entries a row.
         ends = np.arange(b + 1, dtype=np.int64) * n

@@ -34,10 +34,13 @@ class FieldEmbedding(nn.Module):
         self.starts: Tensor
         self.register_buffer("starts", torch.tensor(starts, dtype=torch.long), persistent=False)
         self.runs = _runs([f.width for f in layout.fields])
+        self.ones = all(f.kind == "categorical" for f in layout.fields)  # then every value is 1
 
     def forward(self, codes: Tensor, values: Tensor) -> Tensor:
         """codes int [b, slots], values float [b, slots] -> [b, fields, d]."""
-        vectors = self.table(codes + self.starts) * values.unsqueeze(-1)
+        vectors = _rows(self.table, codes + self.starts)
+        if not self.ones:
+            vectors = vectors * values.unsqueeze(-1)
         if len(self.runs) == 1 and not self.runs[0][2]:
             return vectors
         parts = [vectors[:, a:b].sum(1, keepdim=True) if many else vectors[:, a:b] for a, b, many in self.runs]
@@ -91,6 +94,15 @@ class CrossEmbedding(nn.Module):
         """codes int [b, slots], keys int64 [crosses] -> [b, pairs, d]."""
         out: Tensor = self.table(self.places(codes, keys))
         return out
+
+
+def _rows(table: nn.Embedding, codes: Tensor) -> Tensor:
+    """Rows of a table, [..., d]. On a CPU their gradients are added up in the same order in a quarter of the time that an
+    embedding takes; elsewhere only the embedding's order is fixed."""
+    if codes.device.type != "cpu":
+        out: Tensor = table(codes)
+        return out
+    return table.weight.index_select(0, codes.flatten()).view(*codes.shape, -1)
 
 
 def _runs(widths: Sequence[int]) -> list[tuple[int, int, bool]]:

@@ -13,9 +13,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from oakum.data import item_domain
+from oakum.kernels.tile import prefetch
 from oakum.sampling.batches import Batch, Negatives
 from oakum.seeds import derive
 
+TOGETHER = 256  # draws that are made side by side
 TRIES = 64  # a user who has nearly everything may keep a positive after so many rejected draws
 
 
@@ -28,14 +30,20 @@ def _mix(x: np.uint64) -> np.uint64:
 
 
 @njit(cache=True, inline="always")
+def _slot(key, place):  # type: ignore[no-untyped-def]
+    return _mix(np.uint64(key) ^ _mix(np.uint64(place)))
+
+
+@njit(cache=True, inline="always")
 def _has(indices: NDArray[np.int32], low: int, high: int, item: int) -> bool:
+    end = high
     while low < high:
         middle = (low + high) >> 1
         if indices[middle] < item:
             low = middle + 1
         else:
             high = middle
-    return low < len(indices) and indices[low] == item
+    return low < end and indices[low] == item  # what comes at the end is the first item of somebody else
 
 
 @njit(cache=True, inline="always")
@@ -43,6 +51,14 @@ def _mark(item: np.int64, low: int, high: int) -> np.uint64:
     """The bit of an item among the eight for each of a user's events, counted from the first byte of all."""
     spread = np.uint64(item) * np.uint64(0x9E3779B1) & np.uint64(0xFFFFFFFF)
     return np.uint64(8 * low) + (spread * np.uint64(8 * (high - low)) >> np.uint64(32))
+
+
+@njit(cache=True, inline="always")
+def _owns(item, low, high, indices, marks):  # type: ignore[no-untyped-def]
+    """Whether the user of the events [low, high) has an item."""
+    bit = _mark(item, low, high)
+    marked = marks[bit >> np.uint64(3)] & np.uint8(1 << (bit & np.uint64(7)))
+    return marked != 0 and _has(indices, low, high, item)
 
 
 @njit(cache=True, nogil=True)
@@ -71,39 +87,75 @@ def guide_of(cumulative):  # type: ignore[no-untyped-def]
     return out
 
 
+@njit(cache=True, inline="always")
+def _share(slot, attempt):  # type: ignore[no-untyped-def]
+    """The number in [0, 1) of an attempt at a slot."""
+    return np.float64(np.int64(_mix(slot + np.uint64(attempt)) >> np.uint64(11))) * (1.0 / 9007199254740992.0)
+
+
+@njit(cache=True, nogil=True)
+def _item(share, r, num_items, cumulative, guide, pool, starts, sizes):  # type: ignore[no-untyped-def]
+    """The item of a number drawn for row r; see `reject_draws`."""
+    if len(pool):
+        return pool[starts[r] + np.int64(share * sizes[r])]
+    if not len(cumulative):
+        return np.int64(share * num_items)
+    item = guide[np.int64(share * num_items)]
+    while item < num_items - 1 and cumulative[item] <= share * cumulative[-1]:
+        item += 1
+    return item
+
+
 @njit(cache=True, nogil=True)
 def reject_draws(key, users, n, num_items, cumulative, guide, pool, starts, sizes, indptr, indices, marks):  # type: ignore[no-untyped-def]
     """Int64 [len(users), n]. cumulative: float64 [items] running shares with their guide, or empty for uniform; pool: int64
     items to draw from instead, or empty; row r draws from the `sizes[r]` places of the pool that begin at `starts[r]`. A draw
-    that the user has (CSR indptr, indices, with their marks) is redrawn."""
+    that the user has (CSR indptr, indices, with their marks) is redrawn.
+
+    Some rows at a time take each turn together, so that what one waits for is fetched beside that of the others.
+    """
     out = np.empty((len(users), n), np.int64)
-    for r in range(len(users)):
-        user = users[r]
-        low = np.int64(indptr[user]) if user >= 0 else 0
-        high = np.int64(indptr[user + 1]) if user >= 0 else 0
-        for c in range(n):
-            slot = _mix(np.uint64(key) ^ _mix(np.uint64(r * n + c)))
-            item = np.int64(0)
-            for attempt in range(TRIES):
-                bits = _mix(slot + np.uint64(attempt))
-                share = np.float64(bits >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-                if len(pool):
-                    item = pool[starts[r] + np.int64(share * sizes[r])]
-                elif len(cumulative):
-                    value = share * cumulative[-1]
-                    item = guide[np.int64(share * num_items)]
-                    while item < num_items - 1 and cumulative[item] <= value:
-                        item += 1
+    uniform = len(pool) == 0 and len(cumulative) == 0
+    rows = max(1, TOGETHER // max(1, n))
+    low, high = np.empty(rows, np.int64), np.empty(rows, np.int64)
+    bits, doubtful = np.empty(rows * n, np.uint64), np.empty(rows * n + 1, np.int64)
+    for first in range(0, len(users), rows):
+        count = min(rows, len(users) - first)
+        for r in range(first, first + count):
+            if users[r] >= 0:
+                prefetch(indptr, users[r])
+        for r in range(first, first + count):
+            for c in range(n):
+                share = _share(_slot(key, r * n + c), 0)
+                if uniform:
+                    out[r, c] = np.int64(share * num_items)
                 else:
-                    item = np.int64(share * num_items)
-                if high == low:
-                    break
-                bit = _mark(item, low, high)
-                if not marks[bit >> np.uint64(3)] & np.uint8(1 << (bit & np.uint64(7))):
-                    break
-                if not _has(indices, low, high, item):
-                    break
-            out[r, c] = item
+                    out[r, c] = _item(share, r, num_items, cumulative, guide, pool, starts, sizes)
+        for b in range(count):
+            user = users[first + b]
+            low[b] = indptr[user] if user >= 0 else 0
+            high[b] = indptr[user + 1] if user >= 0 else 0
+            if high[b] > low[b]:
+                for c in range(n):
+                    bits[b * n + c] = _mark(out[first + b, c], low[b], high[b])
+                    prefetch(marks, np.int64(bits[b * n + c] >> np.uint64(3)))
+        m = np.int64(0)
+        for b in range(count):
+            if high[b] > low[b]:
+                for c in range(n):
+                    doubtful[m] = b * n + c
+                    bit = bits[b * n + c]
+                    m += np.int64((marks[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7))) & np.uint8(1))
+        for place in doubtful[:m]:
+            own, column = place // n, place % n
+            item, attempt = out[first + own, column], 0
+            owned = _has(indices, low[own], high[own], item)
+            while owned and attempt < TRIES - 1:
+                attempt += 1
+                share = _share(_slot(key, first * n + place), attempt)
+                item = _item(share, first + own, num_items, cumulative, guide, pool, starts, sizes)
+                owned = _owns(item, low[own], high[own], indices, marks)
+            out[first + own, column] = item
     return out
 
 
