@@ -177,7 +177,9 @@ def pages() -> dict[Path, str]:
         out[HERE / "images" / "speed.svg"] = speed.picture(speeds)
         readme = HERE.parent / "README.md"
         said = rf"\g<1>{speed.sentence(speeds, sizes)}\g<2>"
-        out[readme] = re.sub(r"(<!-- speed -->\n).*?(\n<!-- /speed -->)", said, readme.read_text(encoding="utf-8"), flags=re.S)
+        out[readme] = re.sub(
+            r"(<!-- speed -->\n).*?(\n<!-- /speed -->)", said, readme.read_text(encoding="utf-8"), flags=re.S
+        )
     return out
 
 
