@@ -169,10 +169,12 @@ def pages() -> dict[Path, str]:
     measured = HERE.parent / "benchmarks" / "results.json"
     if measured.exists():
         speeds = json.loads(measured.read_text(encoding="utf-8"))
-        sizes, served = (
-            json.loads((measured.parent / name).read_text(encoding="utf-8")) for name in ("scale.json", "serve.json")
+        sizes, served, started = (
+            json.loads((measured.parent / name).read_text(encoding="utf-8"))
+            for name in ("scale.json", "serve.json", "startup.json")
         )
-        parts = [speed.page(speeds, table), speed.size(sizes, table), speed.serving(served, table)]
+        parts = [speed.page(speeds, table), speed.startup(started, table)]
+        parts += [speed.size(sizes, table), speed.serving(served, table)]
         out[HERE / "speed.md"] = "\n".join(filter(None, parts))
         out[HERE / "images" / "speed.svg"] = speed.picture(speeds)
         readme = HERE.parent / "README.md"

@@ -113,6 +113,26 @@ def serving(rows: Sequence[Row], table: Table) -> str:
     )
 
 
+def startup(found: Row, table: Table) -> str:
+    """The section on starting: processes from their beginning to their end, and what is installed."""
+    if not found:
+        return ""
+    body: list[list[object]] = [
+        [r["name"], f"{r['cpu_s']:.2f} s", "" if r["first_s"] is None else f"{r['first_s']:.1f} s"]
+        for r in found["starts"]
+    ]
+    sizes = found["installed_mb"]
+    large = [f"{name} {mb:.0f}" for name, mb in sizes.items() if mb >= 10]
+    return (
+        "## Starting\n\nCPU seconds of whole processes, Python's own start included: `python benchmarks/startup.py`. The lists are of a log of "
+        "600 rows that is read, fitted and asked. The first time ever on a machine, loops are compiled; from then on every process finds "
+        "them compiled.\n\n"
+        + table(["process", "CPU seconds", "the first time ever"], body)
+        + f"\n\nInstalled without extras: {sum(sizes.values()):.0f} MB, of which {', '.join(large)}. "
+        f"Load while it ran: {found['load']:.1f}.\n"
+    )
+
+
 def share(value: float | None) -> str:
     """Of the limit, in per cent; two digits are enough."""
     return "" if value is None else f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.2g} %"
