@@ -96,7 +96,7 @@ def main() -> None:
         passing = index.geometry.passing(where)
         truth = index.geometry.best(index.geometry.asked(case.queries[:200]), K, passing, None)[0]
         found = np.concatenate([index.search(q[None], K, where=passing).items for q in case.queries[:200]])
-        plan = index.plan(n if passing is None else len(passing), 1, K, even=index.even(passing))
+        plan = index.plan(n if passing is None else len(passing), "alone", K, even=index.even(passing))
         for many in sorted({1, threads}):
             taken = stream(index, case.queries, filters, many, REQUESTS)
             rate = many * REQUESTS / taken[0].sum(1).max()

@@ -287,7 +287,7 @@ def test_the_same_vectors_give_the_same_graph() -> None:
 
 def test_the_planner_takes_the_cheapest_that_reaches_the_target() -> None:
     own = Geometry(clusters(1000)[0])
-    at = lambda share, way, recall, ms, kind="uneven": Measure(share, kind, way, 64, recall, ms, ms)
+    at = lambda share, way, recall, ms, kind="uneven": Measure(share, kind, way, 64, recall, ms, ms, ms)
     measures = [
         at(1.0, "exact", 1, 10, "even"), at(1.0, "graph blind", 0.99, 1, "even"),
         at(0.1, "exact", 1, 1.0), at(0.1, "graph blind", 0.5, 0.1), at(0.1, "lists", 0.975, 0.5),
@@ -295,14 +295,28 @@ def test_the_planner_takes_the_cheapest_that_reaches_the_target() -> None:
         at(0.01, "exact", 1, 0.1), at(0.01, "graph inside", 0.99, 0.2),
     ]  # fmt: skip
     index = Planned(own, graph=None, lists=None, measures=measures)
-    assert [index.plan(n, 1, 10).way for n in (1000, 999, 200, 100, 50, 11, 5)] == [
+    assert [index.plan(n, "alone", 10).way for n in (1000, 999, 200, 100, 50, 11, 5)] == [
         "graph blind", "lists", "lists", "lists", "graph inside", "exact", "exact",
     ]  # fmt: skip
-    assert index.plan(200, 1, 10, even=True).way == "graph blind"
-    assert index.plan(1000, 1, 30).setting == 192  # three times the places, three times the beam
-    assert index.plan(1000, 1, 300).way == "exact"
+    assert index.plan(200, "alone", 10, even=True).way == "graph blind"
+    assert index.plan(1000, "alone", 30).setting == 192  # three times the places, three times the beam
+    assert index.plan(1000, "alone", 300).way == "exact"
     stricter = Planned(own, graph=None, lists=None, measures=measures, target=0.98)
-    assert stricter.plan(200, 1, 10).way == "exact"
+    assert stricter.plan(200, "alone", 10).way == "exact"
+
+
+def test_a_filter_never_seen_is_planned_for_by_what_its_first_request_costs() -> None:
+    x, _, q = clusters(1000)
+    own = Geometry(x)
+    measures = [
+        Measure(0.1, kind, way, 8, recall, alone, alone, first)
+        for kind in ("even", "uneven")
+        for way, recall, alone, first in (("exact", 1.0, 1.0, 8.0), ("lists", 0.99, 2.0, 2.5))
+    ]
+    index = Planned(own, graph=None, lists=IVF(own), measures=measures)  # type: ignore[arg-type]
+    passing = at_random(own, 200, np.random.default_rng(0))
+    assert [index.search(q[:1], 5, where=passing).plan for _ in range(2)] == ["lists", "exact"]
+    assert index.search(q, 5, where=at_random(own, 200, np.random.default_rng(0))).plan == "exact"
 
 
 def test_even_filters_are_told_from_uneven_ones() -> None:

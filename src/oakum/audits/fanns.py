@@ -198,7 +198,7 @@ class FilteredSearch(Audit):
 
     def _one(self, index: Planned, way: str, setting: int, asked: Floats, passing: Passing) -> NDArray[np.int32]:
         if way == "planner":
-            plan = index.plan(len(passing), 1, self.k, even=index.even(passing))
+            plan = index.plan(len(passing), "alone", self.k, even=index.even(passing))
             return index.run(plan.way, plan.setting, asked, self.k, passing, None)[0]
         known: dict[str, Way] = {
             "brute force": "exact",

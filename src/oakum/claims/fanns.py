@@ -93,7 +93,7 @@ def recall_guard(context: Context) -> Outcome:
                     reliable[f"{way} {setting}"] = ms
                 if recall >= 0.95 or ms > 3 * min(reliable.values()):
                     break
-        plan = index.plan(len(passing), 1, k, even=index.even(passing))
+        plan = index.plan(len(passing), "alone", k, even=index.even(passing))
         recall, ms = timed(plan.way, plan.setting)
         ms = reliable.get(f"{plan.way} {plan.setting}", ms)  # one and the same is not measured twice
         best = min(reliable, key=lambda n: reliable[n])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,14 @@ from oakum.errors import ModelFileError, ParameterError
 from oakum.index.base import Floats, Found, Geometry, Metric, Passing, recall_of
 from oakum.index.hnsw import HNSW, complete
 from oakum.index.ivf import IVF
+from oakum.kernels.quantised import APART
 from oakum.kernels.spread import by_itself
 from oakum.seeds import generator
 
 Way = Literal["exact", "graph blind", "graph inside", "lists"]
+Come = Literal[
+    "alone", "together", "first"
+]  # how requests come: one by one, many at once, one with a filter never seen
 SHARES = (1.0, 0.5, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 WIDTHS = (32, 64, 128, 256, 512)  # beams tried
 PROBES = (4, 8, 16, 24, 32, 48, 64, 96, 128)  # lists tried
@@ -26,13 +30,16 @@ SMALL = 4096  # vectors up to here are always scanned: a miss would buy less tha
 TOGETHER = 64  # requests that share a filter and come at once, when it is measured
 #: What costs are measured by: the own thread's time, which a busy machine does not stretch, where it is fine enough.
 clock = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-5 else time.perf_counter
+LOOKED_AT = 16_384  # items of a filter that tell whether it is even
+NEARLY = 1.1  # times a share: what is measured there still holds
 SPARE = 0.4  # of what the target allows to miss, kept back: it is measured on few requests
 
 
 @dataclass(frozen=True)
 class Measure:
     """One way at one setting under filters that let a share pass: drawn at random ("even"), or whole clusters drawn without
-    regard to the requests ("uneven"). alone, together: milliseconds a request, coming one by one and 64 at once."""
+    regard to the requests ("uneven"). alone, together: milliseconds a request, coming one by one and 64 at once; first: of one
+    whose filter was never seen, for which nothing is ready."""
 
     share: float
     filter: Literal["even", "uneven"]
@@ -41,6 +48,7 @@ class Measure:
     recall: float
     alone: float
     together: float
+    first: float
 
 
 class Planned:
@@ -67,7 +75,7 @@ class Planned:
     ) -> None:
         self.geometry, self.graph, self.lists = geometry, graph, lists
         self.measures, self.target, self.k = tuple(measures), target, k
-        self._plans: dict[tuple[int, bool, int, bool], Measure] = {}
+        self._plans: dict[tuple[int, Come, int, bool], Measure] = {}
 
     @classmethod
     def build(
@@ -111,45 +119,47 @@ class Planned:
         if exclude is None and isinstance(where, Filter):
             exclude = where.exclude
         shut = own.excluded(exclude)
-        plan = self.plan(own.size if passing is None else len(passing), len(asked), k, even=self.even(passing))
+        come: Come = "together" if len(asked) > APART else "alone" if passing is None or passing.kept else "first"
+        plan = self.plan(own.size if passing is None else len(passing), come, k, even=self.even(passing))
         items, scores, exact = self.run(plan.way, plan.setting, asked, k, passing, shut)
         return own.answer(asked, items, scores, plan.way, passing, exact, plan.recall)
 
-    def plan(self, passing: int, requests: int, k: int, *, even: bool = False) -> Measure:
-        """The way for a number of passing items, of requests that share them, and of places; see `even`."""
-        key = (passing, requests > 3, k, even)
+    def plan(self, passing: int, come: Come, k: int, *, even: bool = False) -> Measure:
+        """The way for a number of passing items, how the requests come, and a number of places; see `even`."""
+        key = (passing, come, k, even)
         if key not in self._plans:
             if len(self._plans) > 100_000:
                 self._plans.clear()
             self._plans[key] = self._planned(*key)
         return self._plans[key]
 
-    def _planned(self, passing: int, many: bool, k: int, even: bool) -> Measure:
+    def _planned(self, passing: int, come: Come, k: int, even: bool) -> Measure:
         share = passing / self.geometry.size
         kind: Literal["even", "uneven"] = "even" if even or passing == self.geometry.size else "uneven"
         mine = [m for m in self.measures if m.filter == kind]
         exact = Measure(share, kind, "exact", 0, 1.0, *_line([m for m in self.measures if m.way == "exact"], share))
         if passing <= max(k, 1) or k > 10 * self.k:
             return exact
-        cost: Callable[[Measure], float] = lambda m: m.together if many else m.alone
-        # What was measured at the next lower share is harder: what reached the target there reaches it here.
-        harder = max((s for s in {m.share for m in mine} if s <= share), default=None)
+        # What was measured at the next lower share is harder: what reached the target there reaches it here. A share that a
+        # little is missing to is taken for the one measured: what was kept back is more than what this costs.
+        harder = max((s for s in {m.share for m in mine} if s <= NEARLY * share), default=None)
         able = [m for m in mine if m.share == harder and m.way != "exact" and m.recall >= self.wanted]
-        best = min([exact, *able], key=cost)
+        best = min([exact, *able], key=lambda m: float(getattr(m, come)))
         wider = max(1.0, k / self.k)
         return best if wider == 1 or best is exact else replace(best, setting=round(best.setting * wider))
 
     def even(self, passing: Passing | None) -> bool:
         """Whether a filter lets the same share pass in every list, as one drawn at random does; kept with the filter.
 
-        The variance of the counts over that of random ones is at most 2.
+        The variance of the counts over that of random ones is at most 2, seen from `LOOKED_AT` of the items at most.
         """
         if passing is None or self.lists is None or len(passing) == self.geometry.size:
             return passing is None or len(passing) == self.geometry.size
         key = ("even", id(self))
         if key not in passing.kept:
-            share, sizes = passing.share, np.diff(self.lists.starts)
-            counts = np.bincount(self.lists.member[passing.rows], minlength=len(sizes))
+            rows, sizes = passing.rows[:: len(passing) // LOOKED_AT + 1], np.diff(self.lists.starts)
+            share = len(rows) / passing.total
+            counts = np.bincount(self.lists.member[rows], minlength=len(sizes))
             held = sizes > 0
             expected, variance = share * sizes[held], share * (1 - share) * sizes[held]
             passing.kept[key] = bool((((counts[held] - expected) ** 2 / np.maximum(variance, 1e-9)).mean()) <= 2)
@@ -208,6 +218,7 @@ class Planned:
             return ()
         k = min(self.k, own.size)
         self.run("exact", 0, asked[:1], k, None, None)  # compilation is no cost of searching
+        least: dict[Way, int] = {}  # the fewer pass evenly, the more must be looked at: what was too little stays so
         for share in shares:
             count = round(share * own.size)
             if count <= k:
@@ -225,12 +236,16 @@ class Planned:
                     if share == 1 and way == "graph inside":  # without a filter both walks are one
                         continue
                     for setting in settings:
+                        if kind == "even" and setting < least.get(way, 0):
+                            continue
                         found = recall_of(self.run(way, setting, asked, k, passing, None, fill=False)[0], truth)
                         measure = Measure(
                             share, kind, way, setting, found, *self._times(way, setting, asked, k, passing)
                         )
                         out.append(measure)
-                        dear = min(measure.alone / exact.alone, measure.together / exact.together) > 1
+                        dear = all(getattr(measure, come) > getattr(exact, come) for come in get_args(Come))
+                        if kind == "even":
+                            least[way] = setting
                         if found >= self.wanted or dear:
                             break
         return tuple(out)
@@ -244,12 +259,16 @@ class Planned:
             out["lists"] = tuple(p for p in PROBES if p < self.lists.lists)
         return out
 
-    def _times(self, way: Way, setting: int, asked: Floats, k: int, passing: Passing | None) -> tuple[float, float]:
-        """Milliseconds a request, alone and together, each the better of two runs."""
+    def _times(
+        self, way: Way, setting: int, asked: Floats, k: int, passing: Passing | None
+    ) -> tuple[float, float, float]:
+        """Milliseconds a request: alone, together, and alone under a filter never seen; each the better of two runs."""
         few = min(8, len(asked))
-        alone = _seconds(lambda: [self.run(way, setting, asked[r : r + 1], k, passing, None) for r in range(few)])
+        each = lambda where: [self.run(way, setting, asked[r : r + 1], k, where(), None) for r in range(few)]
+        alone = _seconds(lambda: each(lambda: passing))
         together = _seconds(lambda: self.run(way, setting, asked, k, passing, None))
-        return round(alone / few * 1e3, 5), round(together / len(asked) * 1e3, 5)
+        first = alone if passing is None else _seconds(lambda: each(lambda: Passing(passing.rows, passing.total)))
+        return round(alone / few * 1e3, 5), round(together / len(asked) * 1e3, 5), round(first / few * 1e3, 5)
 
     def recall(self, queries: Floats, k: int, *, where: Filter | Passing | None = None) -> float:
         """The share of the exact answer that `search` finds for these requests, measured now."""
@@ -284,7 +303,7 @@ class Planned:
         part = lambda name: {k.partition("/")[2]: v for k, v in state.items() if k.startswith(f"{name}/")}
         graph = None if settings["graph"] is None else HNSW.restored(geometry, settings["graph"], part("graph"))
         lists = None if settings["lists"] is None else IVF.restored(geometry, settings["lists"], part("lists"))
-        measures = [Measure(**m) for m in settings["measures"]]
+        measures = [Measure(**{"first": m["alone"], **m}) for m in settings["measures"]]  # once it was not measured
         known = {"exact", *(("graph blind", "graph inside") if graph else ()), *(("lists",) if lists else ())}
         for m in measures:
             if m.way not in known:
@@ -313,13 +332,16 @@ def in_clusters(own: Geometry, lists: IVF | None, count: int, rng: np.random.Gen
     return Passing(np.sort(rows).astype(np.int32), own.size)
 
 
-def _line(known: Sequence[Measure], share: float) -> tuple[float, float]:
-    """Milliseconds at a share, on the line between those measured, alone and together; the dearer where filters differ."""
+def _line(known: Sequence[Measure], share: float) -> tuple[float, float, float]:
+    """Milliseconds at a share, on the line between those measured, however requests come; the dearer where filters differ."""
     shares = sorted({m.share for m in known})
     if not shares:
-        return 0.0, 0.0
-    most = lambda name: [max(getattr(m, name) for m in known if m.share == s) for s in shares]
-    return float(np.interp(share, shares, most("alone"))), float(np.interp(share, shares, most("together")))
+        return 0.0, 0.0, 0.0
+    alone, together, first = (
+        float(np.interp(share, shares, [max(getattr(m, come) for m in known if m.share == s) for s in shares]))
+        for come in ("alone", "together", "first")
+    )
+    return alone, together, first
 
 
 def _seconds(work: Callable[[], object]) -> float:
