@@ -91,6 +91,23 @@ def _panel(rows, at, n, d, order, grouped, ids, places):
 
 
 @njit(cache=True, nogil=True)
+def _read_alone(
+    c, asked, at, d, table, codes, wide, order, passes, some, starts, rows, short, aim, ties, r, room, k, keys, items, sizes, bars,
+    least, shut, shut_at, panel, scores,
+):  # fmt: skip
+    """One list for one request, whose d components begin at `at`; how many rows were read. See `sift`."""
+    n = starts[c + 1] - starts[c]
+    if some:
+        n = _rows(starts[c], starts[c + 1], order, passes, some, rows)
+    if n:
+        sift(
+            0 if some else starts[c], n, rows, some, order, codes, wide, short[r], aim[r], table, d, asked, at, ties, r, room, k,
+            keys, items, sizes, bars, least, shut, shut_at[r], shut_at[r + 1], panel, scores,
+        )  # fmt: skip
+    return n
+
+
+@njit(cache=True, nogil=True)
 def read_lists(
     asked, d, table, grouped, codes, wide, order, passes, some, starts, visits, bounds, offsets, factors, probes, k, ties, shut_offsets,
     excluded, together, found, values, products, proven, more, first, last,
@@ -161,11 +178,9 @@ def read_lists(
                 for at in range(begins[c], begins[c + 1]):
                     r = readers[at]
                     reads[r] += 1
-                    products[first + r] += n
-                    sift(
-                        0 if some else starts[c], n, rows, some, order, codes, wide, short[r], aim[r], table, d, asked,
-                        (first + r) * d, ties, r, room, k, keys, items, sizes, bars, least, shut, shut_at[r], shut_at[r + 1],
-                        panel, scores,
+                    products[first + r] += _read_alone(
+                        c, asked, (first + r) * d, d, table, codes, wide, order, passes, some, starts, rows, short, aim, ties, r,
+                        room, k, keys, items, sizes, bars, least, shut, shut_at, panel, scores,
                     )  # fmt: skip
                 continue
             sets = (m + QUERIES - 1) // QUERIES
@@ -214,15 +229,10 @@ def read_lists(
                 break
             c = visits[own, at]
             at += 1
-            n = starts[c + 1] - starts[c]
-            if some:
-                n = _rows(starts[c], starts[c + 1], order, passes, some, rows)
-            if not n:
-                continue
-            reads[r] += 1
-            products[own] += n
-            sift(
-                0 if some else starts[c], n, rows, some, order, codes, wide, short[r], aim[r], table, d, asked, own * d, ties,
-                r, room, k, keys, items, sizes, bars, least, shut, shut_at[r], shut_at[r + 1], panel, scores,
+            n = _read_alone(
+                c, asked, own * d, d, table, codes, wide, order, passes, some, starts, rows, short, aim, ties, r, room, k, keys,
+                items, sizes, bars, least, shut, shut_at, panel, scores,
             )  # fmt: skip
+            reads[r] += n > 0
+            products[own] += n
         finish(keys, items, r * room, sizes[r], k, found[own], values[own])
