@@ -42,12 +42,12 @@ def planner_is_exact(context: Context) -> Outcome:
 
 
 def _case(context: Context, n: int = 100_000) -> tuple[Any, Any]:
-    """The sheet's clusters, and an index over them."""
+    """The sheet's clusters, and an index over them that has every part."""
     from oakum.bench.vectors import simulated
     from oakum.index.filtered import Planned
 
     case = simulated(n, 64, 200, seed=context.seed)
-    return case, Planned.build(case.vectors, case.metric, queries=case.queries, seed=context.seed)
+    return case, Planned.build(case.vectors, case.metric, queries=case.queries, graph=True, seed=context.seed)
 
 
 def _filters(case: Any, index: Any) -> dict[str, Any]:
