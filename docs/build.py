@@ -169,11 +169,11 @@ def pages() -> dict[Path, str]:
     measured = HERE.parent / "benchmarks" / "results.json"
     if measured.exists():
         speeds = json.loads(measured.read_text(encoding="utf-8"))
-        sizes, served, started = (
+        sizes, served, started, threads = (
             json.loads((measured.parent / name).read_text(encoding="utf-8"))
-            for name in ("scale.json", "serve.json", "startup.json")
+            for name in ("scale.json", "serve.json", "startup.json", "threads.json")
         )
-        parts = [speed.page(speeds, table), speed.startup(started, table)]
+        parts = [speed.page(speeds, table), speed.threaded(threads, table), speed.startup(started, table)]
         parts += [speed.size(sizes, table), speed.serving(served, table)]
         out[HERE / "speed.md"] = "\n".join(filter(None, parts))
         out[HERE / "images" / "speed.svg"] = speed.picture(speeds)

@@ -113,6 +113,28 @@ def serving(rows: Sequence[Row], table: Table) -> str:
     )
 
 
+def threaded(rows: Sequence[Row], table: Table) -> str:
+    """The section on several threads: wall seconds, each task beside the peer that is the first to end."""
+    if not rows:
+        return ""
+    tasks = {r["task"]: [p for p in rows if p["task"] == r["task"] and p["ratio"] is not None] for r in rows}
+    best = [min(peers, key=lambda p: p["peer_wall_s"]) for peers in tasks.values() if peers]
+    body: list[list[object]] = [
+        [
+            r["title"], f"{r['ours_wall_s']:.3g} s", f"{r['peer']} {r['form']}".strip(), f"{r['peer_wall_s']:.3g} s",
+            f"{r['ours_wall_s'] / r['peer_wall_s']:.2f}", f"{r['ours_s']:.3g} s, {r['peer_s']:.3g} s",
+        ]
+        for r in best
+    ]  # fmt: skip
+    return (
+        f"## On {rows[0]['threads']} threads\n\nThe same on {rows[0]['threads']} threads, by the clock on the wall: `python -m benchmarks --threads "
+        f"{rows[0]['threads']} --out benchmarks/threads.json`. The machine lends its four processors the power of about two "
+        "cores, so no ratio to one thread is to be read off.\n\n"
+        + table(["task", "Oakum, wall", "first peer to end", "its", "ratio", "CPU seconds: ours, its"], body)
+        + "\n"
+    )
+
+
 def startup(found: Row, table: Table) -> str:
     """The section on starting: processes from their beginning to their end, and what is installed."""
     if not found:

@@ -13,6 +13,7 @@ from scipy import sparse
 from oakum.kernels.spread import even, spread
 
 PLAIN, NORMED, SCALED = 0, 1, 2  # how an inner product becomes a similarity
+SCATTERED = 16  # multiplications that a sum at a place apart costs, with the search for the best among them
 
 
 def neighbours(
@@ -132,7 +133,7 @@ def _best(
             items, weights, counts, rows.indptr, unsigned, by_row, columns.indptr, columns.indices, by_column, ones,
             form, left, right, shrink, diagonal, k, start + low, start + high,
         )  # fmt: skip
-        spread(run, even(stop - start, work * (stop - start) / n))
+        spread(run, even(stop - start, SCATTERED * work))
         if progress is not None:
             progress(stop / n)
     return items, weights, counts
