@@ -194,11 +194,13 @@ def picture(rows: Sequence[Row]) -> str:
     for n, r in enumerate(best):
         y, x, one = top + step * n, at(r["ratio"]), at(1)
         colour = FASTER if r["ratio"] < 1 else SLOWER
-        side, anchor = (x - 4, "end") if r["ratio"] < 1 else (x + 4, "start")
+        side, anchor, ink = (x - 4, "end", "#333333") if r["ratio"] < 1 else (x + 4, "start", "#333333")
+        if side < left + 40:  # no room before the title: into the bar
+            side, anchor, ink = x + 4, "start", "#ffffff"
         out.append(
             f'<text x="{left - 8}" y="{y + 10}" text-anchor="end" fill="#333333">{escape(r["title"])[:58]}</text>'
             f'<rect x="{min(x, one):.1f}" y="{y}" width="{max(abs(x - one), 1):.1f}" height="{step - 6}" fill="{colour}"/>'
-            f'<text x="{side:.1f}" y="{y + 10}" text-anchor="{anchor}" fill="#333333">{r["ratio"]:.2g}</text>'
+            f'<text x="{side:.1f}" y="{y + 10}" text-anchor="{anchor}" fill="{ink}">{r["ratio"]:.2g}</text>'
         )
     x = at(1)
     out.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top - 6}" y2="{height - 10}" stroke="#333333"/></svg>')
