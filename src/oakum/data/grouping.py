@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from oakum.data.interactions import rising
+from oakum.data.searching import find
 
 SHORT = 24  # items of a row up to which insertion is quicker than counting
 
@@ -216,15 +217,7 @@ def distinct_items(
 @njit(cache=True, nogil=True)
 def _contained(indptr, indices, rows, columns, out):  # type: ignore[no-untyped-def]
     for e in range(len(rows)):
-        low, high = indptr[rows[e]], indptr[rows[e] + 1]
-        column = columns[e]
-        while low < high:
-            middle = (low + high) >> 1
-            if indices[middle] < column:
-                low = middle + 1
-            else:
-                high = middle
-        out[e] = low < indptr[rows[e] + 1] and indices[low] == column
+        out[e] = find(indices, indptr[rows[e]], indptr[rows[e] + 1], columns[e]) >= 0
 
 
 def contained(matrix: sparse.csr_matrix, rows: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.bool_]:

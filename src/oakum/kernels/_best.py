@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from oakum.data.searching import find
 from oakum.kernels._lanes import first_bit
 
 WORST = np.int64(-(2**63))  # the key of nothing: every score ranks before it
@@ -110,18 +111,6 @@ def rising(codes, first, last, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _barred(shut, low, high, label):  # type: ignore[no-untyped-def]
-    end = high
-    while low < high:
-        middle = (low + high) >> 1
-        if shut[middle] < label:
-            low = middle + 1
-        else:
-            high = middle
-    return low < end and shut[low] == label
-
-
-@njit(cache=True, nogil=True)
 def offer(  # type: ignore[no-untyped-def]
     mask, scores, bits, row_at, ids, ties, r, room, k, keys, items, sizes, bars, least, shut, low, high
 ):  # fmt: skip
@@ -132,7 +121,7 @@ def offer(  # type: ignore[no-untyped-def]
         j = first_bit(mask)
         mask &= mask - 1
         key = key_of(bits[row_at + j], ties[ids[j]])
-        if key <= bars[r] or _barred(shut, low, high, ids[j]):
+        if key <= bars[r] or find(shut, low, high, ids[j]) >= 0:
             continue
         keys[r * room + sizes[r]] = key
         items[r * room + sizes[r]] = ids[j]

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from oakum.data.searching import find
+
 HITS, FOUND, RECIPROCAL, PRECISION_SUM, GAIN = range(5)
 COLUMNS = 5
 LOW = 511  # low bits of an item by which it is looked up
@@ -76,19 +78,6 @@ def _finish(state: Any, cuts: Any, out: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _find(row: Any, item: int) -> int:
-    """Position of an item in a sorted row, or -1."""
-    low, high = 0, len(row)
-    while low < high:
-        middle = (low + high) // 2
-        if row[middle] < item:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < len(row) and row[low] == item else -1
-
-
-@njit(cache=True, nogil=True)
 def rising(offsets: Any, items: Any) -> bool:
     """Whether the items of every row rise, each once: whether all falls in the flat array lie where a row starts."""
     falls = 0
@@ -147,9 +136,9 @@ def _all_differ(items: Any, scores: Any) -> bool:
 
 @njit(cache=True, inline="always")
 def _position(slots: Any, row: Any, item: int) -> int:
-    """`_find`, by the slot of the item's low bits; only where two relevant items share one must the row be searched."""
+    """`find`, by the slot of the item's low bits; only where two relevant items share one must the row be searched."""
     at = slots[item & LOW]
-    return at if at < 0 or row[at] == item else _find(row, item)
+    return at if at < 0 or row[at] == item else find(row, 0, len(row), item)
 
 
 @njit(cache=True, nogil=True)
@@ -194,9 +183,8 @@ def list_sums(
         if not ties or _all_differ(items[q], scores[q]):  # every group is one item: no expectation to work out
             hits = gain = precision = first = 0.0
             cut = count = 0
-            for j in range(
-                last
-            ):  # first the places that may hold a relevant item, without a branch that is hard to guess
+            # First the places that may hold a relevant item, without a branch that is hard to guess.
+            for j in range(last):
                 if items[q, j] < 0:
                     break
                 maybe[count] = j
@@ -264,7 +252,7 @@ def row_sums(scores: Any, offsets: Any, relevant: Any, gains: Any, graded: bool,
                 hits = 0.0
                 gain = 0.0
                 while end < len(order) and row[order[end]] == row[order[start]]:
-                    at = _find(wanted, order[end])
+                    at = find(wanted, 0, len(wanted), order[end])
                     if at >= 0:
                         hits += 1.0
                         gain += gains[offsets[q] + at] if graded else 1.0

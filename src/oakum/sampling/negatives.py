@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from oakum.data import item_domain
+from oakum.data.searching import find
 from oakum.kernels.tile import prefetch
 from oakum.sampling.batches import Batch, Negatives
 from oakum.seeds import derive
@@ -35,18 +36,6 @@ def _slot(key, place):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, inline="always")
-def _has(indices: NDArray[np.int32], low: int, high: int, item: int) -> bool:
-    end = high
-    while low < high:
-        middle = (low + high) >> 1
-        if indices[middle] < item:
-            low = middle + 1
-        else:
-            high = middle
-    return low < end and indices[low] == item  # what comes at the end is the first item of somebody else
-
-
-@njit(cache=True, inline="always")
 def _mark(item: np.int64, low: int, high: int) -> np.uint64:
     """The bit of an item among the eight for each of a user's events, counted from the first byte of all."""
     spread = np.uint64(item) * np.uint64(0x9E3779B1) & np.uint64(0xFFFFFFFF)
@@ -58,7 +47,7 @@ def _owns(item, low, high, indices, marks):  # type: ignore[no-untyped-def]
     """Whether the user of the events [low, high) has an item."""
     bit = _mark(item, low, high)
     marked = marks[bit >> np.uint64(3)] & np.uint8(1 << (bit & np.uint64(7)))
-    return marked != 0 and _has(indices, low, high, item)
+    return marked != 0 and find(indices, low, high, item) >= 0
 
 
 @njit(cache=True, nogil=True)
@@ -149,7 +138,7 @@ def reject_draws(key, users, n, num_items, cumulative, guide, pool, starts, size
         for place in doubtful[:m]:
             own, column = place // n, place % n
             item, attempt = out[first + own, column], 0
-            owned = _has(indices, low[own], high[own], item)
+            owned = find(indices, low[own], high[own], item) >= 0
             while owned and attempt < TRIES - 1:
                 attempt += 1
                 share = _share(_slot(key, first * n + place), attempt)
@@ -226,7 +215,7 @@ def owned_by(users, items, indptr, indices):  # type: ignore[no-untyped-def]
     for r in range(len(users)):
         if users[r] >= 0:
             for c in range(len(items)):
-                out[r, c] = _has(indices, indptr[users[r]], indptr[users[r] + 1], items[c])
+                out[r, c] = find(indices, indptr[users[r]], indptr[users[r] + 1], items[c]) >= 0
     return out
 
 
