@@ -128,8 +128,8 @@ def threaded(rows: Sequence[Row], table: Table) -> str:
     ]  # fmt: skip
     return (
         f"## On {rows[0]['threads']} threads\n\nThe same on {rows[0]['threads']} threads, by the clock on the wall: `python -m benchmarks --threads "
-        f"{rows[0]['threads']} --out benchmarks/threads.json`. The machine lends its four processors the power of about two "
-        "cores, so no ratio to one thread is to be read off.\n\n"
+        f"{rows[0]['threads']} --out benchmarks/threads.json`. Processors that share cores do less than as many cores, so no "
+        "ratio to one thread is to be read off.\n\n"
         + table(["task", "Oakum, wall", "first peer to end", "its", "ratio", "CPU seconds: ours, its"], body)
         + "\n"
     )
