@@ -28,8 +28,8 @@ class Fitted:
     """Model, ids, training histories and run record.
 
     `recommend` speaks the log's own ids; `rank` and `score` speak codes. Nothing here trains; `refresh` reads new
-    events and keeps the weights. The training data, which cannot change, stay at hand for what is made of them when it is
-    asked for: histories, counts and the digest of the record.
+    events and keeps the weights. The training data, which nobody may write to from now on, stay at hand for what is made
+    of them when it is asked for: histories, counts and the digest of the record.
     """
 
     def __init__(self, spec: Spec, model: Any, schema: Schema, data: Dataset, record: Record) -> None:

@@ -103,9 +103,8 @@ class Descent:
         assert negatives is not None
         users, items, l2 = found
         others = negatives.items.expand(len(batch), -1)
-        whole = lambda x: (
-            x.unsqueeze(1).expand(others.shape).flatten().numpy()
-        )  # a row with n negatives makes n triples
+        # A row with n negatives makes n triples.
+        whole = lambda x: x.unsqueeze(1).expand(others.shape).flatten().numpy()
         who, had = whole(batch.users), whole(batch.items)  # type: ignore[attr-defined]
         tables = users.detach().numpy(), items.detach().numpy()
         ranking, squares = descend(*tables, who, had, others.flatten().numpy(), rate, l2)

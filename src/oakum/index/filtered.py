@@ -93,9 +93,8 @@ class Planned:
         threads: int = 1,
         seed: int = 0,
     ) -> Planned:
-        """Build and measure. queries: what will be asked (default: some of the items). graph: whether to build one too
-        (raises `MissingExtra` without faiss): twenty times the work of all else, and ahead of the lists only where vectors
-        are wide."""
+        """Build and measure. queries: what will be asked (default: some of the items). graph: whether to build one too,
+        many times the work of all else, and try it beside the other ways (raises `MissingExtra` without faiss)."""
         if not 0 < target <= 1:
             raise ParameterError(f"target must be in (0, 1]. Got {target}.")
         own = Geometry(vectors, metric)
@@ -119,6 +118,7 @@ class Planned:
         if exclude is None and isinstance(where, Filter):
             exclude = where.exclude
         shut = own.excluded(exclude)
+        # A filter keeps something with it from its first search on.
         come: Come = "together" if len(asked) > APART else "alone" if passing is None or passing.kept else "first"
         plan = self.plan(own.size if passing is None else len(passing), come, k, even=self.even(passing))
         items, scores, exact = self.run(plan.way, plan.setting, asked, k, passing, shut)

@@ -117,12 +117,13 @@ class IVF:
             computed, done, more = np.zeros(n, np.int64), np.zeros(n, bool), np.zeros(n, bool)
             own_left = left if n == len(at) else left.take(known)
             wanted, table, grouped, codes, order, passes, starts, ties, ends, closed = fixed(
-                part[known].reshape(-1), own.table.reshape(-1), self.grouped.reshape(-1), self.bytes.reshape(-1), self.order, _ALL if passing is None else passing.bits,
-                self.starts, own.ties, own_left.offsets, np.ascontiguousarray(own_left.items, np.int32),
+                part[known].reshape(-1), own.table.reshape(-1), self.grouped.reshape(-1), self.bytes.reshape(-1), self.order,
+                _ALL if passing is None else passing.bits, self.starts, own.ties, own_left.offsets,
+                np.ascontiguousarray(own_left.items, np.int32),
             )  # fmt: skip
             work = partial(
-                read_lists, wanted, part.shape[1], table, grouped, codes, self.bytes.shape[1], order, passes, passing is not None, starts, visits, bounds,
-                *fixed(offsets[known], factors[known]), probes, k, ties, ends, closed, len(at) > 1, found,
+                read_lists, wanted, part.shape[1], table, grouped, codes, self.bytes.shape[1], order, passes,
+                passing is not None, starts, visits, bounds, *fixed(offsets[known], factors[known]), probes, k, ties, ends, closed, len(at) > 1, found,
                 values.view(np.int32), computed, done, more,
             )  # fmt: skip
             spread(work, even(n, self.grouped.size / self.lists * probes * n, worth=DENSE))

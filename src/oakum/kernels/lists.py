@@ -109,14 +109,14 @@ def _read_alone(
 
 @njit(cache=True, nogil=True)
 def read_lists(
-    asked, d, table, grouped, codes, wide, order, passes, some, starts, visits, bounds, offsets, factors, probes, k, ties, shut_offsets,
-    excluded, together, found, values, products, proven, more, first, last,
+    asked, d, table, grouped, codes, wide, order, passes, some, starts, visits, bounds, offsets, factors, probes, k, ties,
+    shut_offsets, excluded, together, found, values, products, proven, more, first, last,
 ):  # fmt: skip
     """The best of the lists that lie nearest, for the queries first … last - 1 of flat `asked`, d to a row.
 
-    grouped, codes: flat rows in list order and their bytes; row j is row `order[j]` of the table and passes where its bit of `passes` is set (read where
-    `some`); list c is `starts[c]` … `starts[c + 1]`, and does not count where none of it passes. visits, bounds: see `nearest_lists`; the
-    squared distance of a score is `offsets[r] - 2 factors[r] score`. Reads `probes` lists, and more until k are found or
+    grouped, codes: flat rows in list order and their bytes; row j is row `order[j]` of the table and passes where its bit of
+    `passes` is set (read where `some`); list c is `starts[c]` … `starts[c + 1]`, and does not count where none of it passes.
+    visits, bounds: see `nearest_lists`; the squared distance of a score is `offsets[r] - 2 factors[r] score`. Reads `probes` lists, and more until k are found or
     nothing nearer can follow. together: queries share the reading of their first lists. Written are found int32 [q, k],
     values int32 [q, k] (bits of scores), how many rows were read int64 [q], whether nothing better exists
     bool [q], and whether a query would read on where its visits end, bool [q].

@@ -108,10 +108,9 @@ def weighed(
     for j in range(ITEMS):
         ids[j] = waiting[min(j, n - 1)]
         places[j] = np.int64(ids[j]) * d
+    # A tile takes several requests: all are this one, and the bars of the others cannot be reached.
     for c in range(d):
-        for i in range(
-            QUERIES
-        ):  # a tile takes so many requests: all are this one, the bars of the others cannot be reached
+        for i in range(QUERIES):
             panel[ITEMS * d + c * QUERIES + i] = queries[at + c]
     panelled(table, places, d, panel)
     if tile(panel, 0, panel, ITEMS * d, d, bar, 0, scores, masks):
@@ -129,9 +128,9 @@ def sift(
     """Offer one request n rows of a table: those alone whose bytes say that they could reach what it keeps are multiplied.
 
     The rows of bytes are those from `first` on, or where `some` those that `rows` names from there on; row s of the bytes is
-    row s of the table, or row `names[s]` where there are names. table, codes: flat, d floats and `wide` bytes to a row. short, aim: see
-    `shortened`; the request's d floats begin at queries[at]. r, room, k, keys, items, sizes, bars, least: what requests keep; shut[low:high], rising:
-    rows of the table not to be offered. panel float32 [22 d], scores [96]: room to work in.
+    row s of the table, or row `names[s]` where there are names. table, codes: flat, d floats and `wide` bytes to a row. short,
+    aim: see `shortened`; the request's d floats begin at queries[at]. r, room, k, keys, items, sizes, bars, least: what requests
+    keep; shut[low:high], rising: rows of the table not to be offered. panel float32 [22 d], scores [96]: room to work in.
     """
     spots = np.empty(ITEMS, np.int64)
     places = np.empty(ITEMS, np.int64)
