@@ -84,6 +84,8 @@ def test_fit_evaluate_recommend(log: Path, model: Path, tmp_path: Path) -> None:
     chosen = json.loads(oakum("recommend", model, "--history", "i000001", "--filter", few, "--json").stdout)
     assert {i["item"] for i in chosen[0]["items"]} == set(some)
     assert "nothing" in oakum("recommend", model, "--history", "i000001", "--filter", "nothing < 3", code=2).stderr
+    assert "[unknown and ignored: zzz]" in oakum("recommend", model, "--history", "i000001,zzz").stdout
+    assert "ignored" not in oakum("recommend", model, "--history", "i000001").stdout
     one = json.loads(oakum("recommend", model, "--history", "i000001,i000002", "--k", 3, "--json").stdout)
     assert len(one[0]["items"]) == 3
 

@@ -55,6 +55,7 @@ def run(
         lines.append(
             f"{a['user'] if a['user'] is not None else 'newcomer'}: {items}"
             + (f"  [{a['fallback']}]" if "fallback" in a else "")
+            + (f"  [unknown and ignored: {', '.join(map(str, a['ignored']))}]" if a.get("ignored") else "")
         )
     show(answers, as_json, lines)
 
